@@ -1,0 +1,53 @@
+"""What `storm`, `tunnels` and `crash` share: options, a place to work, a verdict and an exit code.
+
+Each plays one promise of the product against a running proxy and prints what it counted as JSON;
+the exit code is 0 only when every count that must be zero is.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Callable
+
+import kernel
+import peers
+from processes import Failed, cores, guard
+from work import Bench
+
+BINARY = Path(__file__).resolve().parents[2] / "target" / "release" / "tidegate"
+
+
+def parser(about: str) -> argparse.ArgumentParser:
+    a = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    a.add_argument("--tidegate", metavar="PATH", default=str(BINARY), help="default: target/release/tidegate")
+    a.add_argument("--limit", type=int, default=600, help="give up after so many seconds (default 600)")
+    return a
+
+
+def comparable(a: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    a.add_argument("--peer", metavar="NAME[:KIND]=BINARY", help="play it against this proxy instead, e.g. nginx=nginx")
+    return a
+
+
+def play(o: argparse.Namespace, game: Callable[[Bench, peers.Peer], dict], zero: tuple[str, ...]) -> None:
+    """Runs the game, prints its counts, and ends the process with the verdict."""
+    guard(o.limit)
+    try:
+        peer = peers.named(getattr(o, "peer", None) or f"tidegate={o.tidegate}")
+        with tempfile.TemporaryDirectory(prefix="tidegate-gate-") as directory:
+            counts = game(bench(Path(directory)), peer)
+    except (Failed, OSError) as reason:
+        sys.exit(f"{Path(sys.argv[0]).name}: {reason or repr(reason)}")
+    bad = [name for name in zero if counts[name]]
+    print(json.dumps({**counts, "verdict": "not zero: " + ", ".join(bad) if bad else "as promised"}, indent=1))
+    sys.exit(bool(bad))
+
+
+def bench(directory: Path) -> Bench:
+    """Only the place and the cores matter to a game; sizes are its own options."""
+    proxy, other, both = cores()
+    return Bench(directory, seconds=0, settle=0, tunnels=0, idle=0, waiting=0, wait=0, posts=0, pools=0,
+                 descriptors=kernel.raise_descriptor_limit(), proxy_core=proxy, other_core=other, both_cores=both)

@@ -1,0 +1,181 @@
+//! `/metrics` for Prometheus. Nothing is kept between scrapes: every number is read where it is
+//! counted, on a thread of its own, family by family. See `rows` for the servers it speaks of.
+
+mod page;
+mod pools;
+mod process;
+mod rows;
+mod servers;
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use axum::{
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use tidegate_table::ChangeTotals;
+
+use crate::{
+    Admin,
+    context::Context,
+    problem::Problem,
+    status::{Facts, Outcome},
+};
+use page::Page;
+
+pub(crate) use process::{max_descriptors, open_descriptors};
+pub(crate) use rows::{Listed, Row};
+
+/// Numbers that are counted outside the table.
+pub trait Totals: Send + Sync {
+    fn listeners(&self) -> Vec<ListenerTotals>;
+
+    /// Lines of the access log that found no room.
+    fn access_log_dropped(&self) -> u64;
+
+    /// Panics that were caught.
+    fn panics(&self) -> u64;
+
+    /// Errors of this machine and not of a server, by kind (EMFILE, EADDRNOTAVAIL, ...).
+    fn local_errors(&self) -> Vec<(&'static str, u64)>;
+
+    /// How late each worker's timer was when last looked at.
+    fn worker_lag(&self) -> Vec<Duration>;
+
+    /// The clock that servers' failures are told by, in milliseconds.
+    fn failure_clock(&self) -> u64;
+}
+
+/// One listener as it stands.
+#[derive(Clone, Debug)]
+pub struct ListenerTotals {
+    pub name: String,
+    pub address: String,
+    pub protocol: &'static str,
+    pub connections_active: u64,
+    pub connections_total: u64,
+}
+
+pub(crate) async fn page(State(context): State<Arc<Context>>) -> Response {
+    let rendered = match Arc::clone(&context.scrape).acquire_owned().await {
+        Ok(place) => {
+            let admin = Arc::clone(&context.admin);
+            tokio::task::spawn_blocking(move || {
+                let text = render(&admin);
+                drop(place);
+                text
+            })
+            .await
+            .ok()
+        }
+        Err(_) => None,
+    };
+    match rendered {
+        Some(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        None => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be rendered")
+            .into_response(),
+    }
+}
+
+fn render(admin: &Admin) -> String {
+    let listed = Listed::now(&admin.table, &*admin.totals);
+    let facts = admin.status.facts();
+    let mut page = Page::default();
+    about(&mut page, &facts, listed.snapshot.generation);
+    changes(&mut page, &admin.table.changes());
+    connections(&mut page, &admin.totals.listeners());
+    pools::families(&mut page, &listed, admin.table.nowhere());
+    servers::families(&mut page, &listed);
+    trouble(&mut page, &*admin.totals);
+    process::families(&mut page, facts.started);
+    page.into_text()
+}
+
+fn about(page: &mut Page, facts: &Facts, generation: u64) {
+    page.gauge("tidegate_build_info", "What was built; always 1.", |samples| {
+        samples.add(&[("version", facts.version)], 1.0);
+    });
+    page.gauge("tidegate_generation", "The newest generation of the table.", |samples| {
+        samples.count(&[], generation);
+    });
+    // A start-up is a file read well.
+    let (applied, at) = facts
+        .last_reload
+        .as_ref()
+        .map_or((true, facts.started), |reload| (reload.outcome == Outcome::Applied, reload.at));
+    page.gauge(
+        "tidegate_config_last_reload_successful",
+        "Whether the configuration file was applied when it was last read.",
+        |samples| samples.count(&[], u64::from(applied)),
+    );
+    page.gauge(
+        "tidegate_config_last_reload_timestamp_seconds",
+        "When the configuration file was last read.",
+        |samples| samples.add(&[], unix_time(at)),
+    );
+}
+
+fn unix_time(at: SystemTime) -> f64 {
+    at.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+fn changes(page: &mut Page, totals: &ChangeTotals) {
+    page.counter("tidegate_changes_total", "Changes of the table.", |samples| {
+        for ((source, outcome), count) in &totals.counts {
+            samples.count(&[("source", source), ("outcome", outcome)], *count);
+        }
+    });
+    page.histogram(
+        "tidegate_change_seconds",
+        "From the start of a change to its visibility on every worker.",
+        |samples| samples.distribution(&[], &totals.seconds),
+    );
+}
+
+fn connections(page: &mut Page, listeners: &[ListenerTotals]) {
+    page.gauge("tidegate_connections_active", "Client connections open.", |samples| {
+        for listener in listeners {
+            samples.count(&[("listener", &listener.name)], listener.connections_active);
+        }
+    });
+    page.counter("tidegate_connections_total", "Client connections accepted.", |samples| {
+        for listener in listeners {
+            samples.count(&[("listener", &listener.name)], listener.connections_total);
+        }
+    });
+}
+
+fn trouble(page: &mut Page, totals: &dyn Totals) {
+    page.counter(
+        "tidegate_access_log_dropped_total",
+        "Lines of the access log that found no room.",
+        |samples| samples.count(&[], totals.access_log_dropped()),
+    );
+    page.counter(
+        "tidegate_panics_total",
+        "Panics, each of which ended one connection.",
+        |samples| samples.count(&[], totals.panics()),
+    );
+    page.counter(
+        "tidegate_local_errors_total",
+        "Errors of this machine, for which no server is blamed.",
+        |samples| {
+            for (kind, count) in totals.local_errors() {
+                samples.count(&[("kind", kind)], count);
+            }
+        },
+    );
+    page.gauge(
+        "tidegate_worker_lag_seconds",
+        "How late a worker's timer was when last looked at.",
+        |samples| {
+            for (worker, lag) in totals.worker_lag().into_iter().enumerate() {
+                samples.add(&[("worker", &worker.to_string())], lag.as_secs_f64());
+            }
+        },
+    );
+}

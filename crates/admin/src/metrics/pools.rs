@@ -1,0 +1,85 @@
+//! What is counted by pool. Requests that found none have the empty name.
+
+use std::collections::BTreeMap;
+
+use tidegate_metrics::{Histogram, Totals};
+use tidegate_table::{Attempt, PoolCells, PoolLive};
+
+use super::{
+    page::{Page, Samples},
+    rows::Listed,
+};
+
+type Named<'l> = (&'l str, &'l PoolLive);
+
+pub(super) fn families(page: &mut Page, listed: &Listed, nowhere: &PoolLive) {
+    let pools = listed.snapshot.in_order();
+    let mut named: Vec<Named<'_>> =
+        pools.into_iter().map(|pool| (pool.name.as_str(), &*pool.live)).collect();
+    named.push(("", nowhere));
+    requests(page, &named);
+    page.histogram(
+        "tidegate_request_seconds",
+        "From a request's first byte to the end of its answer.",
+        |samples| distributions(samples, &named, |cells| &cells.request_seconds),
+    );
+    page.histogram(
+        "tidegate_upstream_seconds",
+        "From the choice of a server to the head of its answer.",
+        |samples| distributions(samples, &named, |cells| &cells.upstream_seconds),
+    );
+    retries(page, &named);
+}
+
+fn requests(page: &mut Page, pools: &[Named<'_>]) {
+    page.counter(
+        "tidegate_requests_total",
+        "Requests by the code they were answered with.",
+        |samples| {
+            for (upstream, live) in pools {
+                for ((listener, route), series) in live.all_series() {
+                    let mut codes = BTreeMap::new();
+                    series.all().for_each(|cell| cell.collect(&mut codes));
+                    for (code, count) in codes {
+                        let labels = [
+                            ("listener", &*listener),
+                            ("route", &*route),
+                            ("upstream", upstream),
+                            ("code", &*code.to_string()),
+                        ];
+                        samples.count(&labels, count);
+                    }
+                }
+            }
+        },
+    );
+}
+
+fn distributions(
+    samples: &mut Samples,
+    pools: &[Named<'_>],
+    histogram: impl Fn(&PoolCells) -> &Histogram,
+) {
+    for (upstream, live) in pools {
+        let mut totals = Totals::default();
+        live.cells.all().for_each(|cells| histogram(cells).collect(&mut totals));
+        if totals.buckets.iter().any(|count| *count > 0) {
+            samples.distribution(&[("upstream", upstream)], &totals);
+        }
+    }
+}
+
+fn retries(page: &mut Page, pools: &[Named<'_>]) {
+    page.counter(
+        "tidegate_retries_total",
+        "Attempts that were followed by another, by how they ended.",
+        |samples| {
+            for (upstream, live) in pools {
+                for (cause, word) in Attempt::ALL {
+                    let count = live.cells.sum(|cells| cells.retries(cause).value());
+                    samples.count_some(&[("upstream", upstream), ("cause", word)], count);
+                }
+            }
+        },
+    );
+}

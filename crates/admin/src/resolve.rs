@@ -1,0 +1,133 @@
+//! Host names in server lines, resolved once when a pool is defined, as nginx does, but off the
+//! control thread and within a limit of time.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    net::{SocketAddr, ToSocketAddrs},
+    sync::Arc,
+    time::Duration,
+};
+
+use tidegate_model::{Resolved, ServerSpec, address::Place};
+use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
+
+/// For all names of one change.
+const WITHIN: Duration = Duration::from_secs(2);
+/// Look-ups at once. One that was given up still holds its place until the system lets go of it, so
+/// that a dead name server cannot take a thread for every request.
+const AT_ONCE: usize = 16;
+/// Addresses taken of one name.
+const MAX_ADDRESSES: usize = 64;
+
+/// Resolves names, for all requests together.
+pub struct Resolver {
+    places: Arc<Semaphore>,
+}
+
+impl Default for Resolver {
+    fn default() -> Self {
+        Self { places: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+}
+
+impl Resolver {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The addresses of every host name among `servers`, by the text of the address. Cancel safe.
+    ///
+    /// # Errors
+    /// When one of them has none, or they are not known in time: the reason.
+    pub async fn resolve(&self, servers: &[ServerSpec]) -> Result<Resolved, String> {
+        let names = names(servers);
+        if names.is_empty() {
+            return Ok(Resolved::new());
+        }
+        let some = names.keys().next().cloned().unwrap_or_default();
+        let late = |_| format!("host names not resolved within {WITHIN:?}, such as \"{some}\"");
+        timeout(WITHIN, self.look_up(names)).await.map_err(late)?
+    }
+
+    async fn look_up(&self, names: BTreeMap<String, (Arc<str>, u16)>) -> Result<Resolved, String> {
+        let mut asked = JoinSet::new();
+        let mut resolved = Resolved::new();
+        let mut keep = |answer: Result<Answer, tokio::task::JoinError>| {
+            let (text, addresses) = answer.map_err(|error| error.to_string())?;
+            resolved.insert(text, addresses?);
+            Ok::<_, String>(())
+        };
+        for (text, (host, port)) in names {
+            while let Some(answer) = asked.try_join_next() {
+                keep(answer)?;
+            }
+            let place = Arc::clone(&self.places).acquire_owned().await;
+            let place = place.map_err(|error| error.to_string())?;
+            asked.spawn_blocking(move || {
+                let addresses = addresses(&text, &host, port);
+                drop(place);
+                (text, addresses)
+            });
+        }
+        while let Some(answer) = asked.join_next().await {
+            keep(answer)?;
+        }
+        Ok(resolved)
+    }
+}
+
+type Answer = (String, Result<Vec<SocketAddr>, String>);
+
+fn names(servers: &[ServerSpec]) -> BTreeMap<String, (Arc<str>, u16)> {
+    let name = |server: &ServerSpec| match server.address.place() {
+        Place::Host(host, port) => {
+            Some((server.address.as_str().to_owned(), (Arc::clone(host), *port)))
+        }
+        Place::Ip(_) | Place::Unix(_) => None,
+    };
+    servers.iter().filter_map(name).collect()
+}
+
+/// Asks the system, which may take its time.
+fn addresses(text: &str, host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    let found = (host, port).to_socket_addrs();
+    let found = found.map_err(|error| format!("host not found: \"{text}\": {error}"))?;
+    let mut seen = HashSet::new();
+    let addresses: Vec<_> =
+        found.filter(|address| seen.insert(*address)).take(MAX_ADDRESSES).collect();
+    if addresses.is_empty() {
+        Err(format!("host has no address: \"{text}\""))
+    } else {
+        Ok(addresses)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_model::Address;
+
+    use super::*;
+
+    fn servers(texts: &[&str]) -> Vec<ServerSpec> {
+        texts
+            .iter()
+            .map(|text| ServerSpec::new(Address::parse(text).expect("an address")))
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn names_become_addresses_and_literals_stay_what_they_are() {
+        let resolver = Resolver::new();
+        let all = servers(&["localhost:81", "10.0.0.1", "unix:/tmp/s", "localhost:82"]);
+        let resolved = resolver.resolve(&all).await.expect("the hosts file has it");
+        assert_eq!(resolved.keys().collect::<Vec<_>>(), ["localhost:81", "localhost:82"]);
+        let first = resolved["localhost:81"][0];
+        assert!(first.ip().is_loopback() && first.port() == 81);
+    }
+
+    #[tokio::test]
+    async fn a_name_without_address_is_refused() {
+        let refused = Resolver::new().resolve(&servers(&["no-such-host.invalid:80"])).await;
+        assert!(refused.is_err_and(|reason| reason.contains("no-such-host.invalid:80")));
+    }
+}

@@ -1,0 +1,67 @@
+//! What is answered where. Paths of ours are few and fixed; everything else is dyups', which knows
+//! its own way of saying no.
+
+use std::{net::IpAddr, sync::Arc};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{StatusCode, header},
+    middleware::from_fn_with_state,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+
+use crate::{Admin, context::Context, dyups, guard::guard, metrics, problem::Problem, status};
+
+/// The admin listeners' routes. `addresses` are where they listen.
+pub(crate) fn admin(admin: Arc<Admin>, addresses: Vec<IpAddr>) -> Router {
+    let context = Arc::new(Context::new(admin, addresses));
+    pages()
+        .route("/api/v1/status", get(status::page))
+        .fallback(elsewhere)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(Arc::clone(&context), guard))
+        .with_state(context)
+}
+
+/// The metrics listeners' routes: reading only, by anybody.
+pub(crate) fn metrics(admin: Arc<Admin>) -> Router {
+    let context = Arc::new(Context::new(admin, Vec::new()));
+    pages()
+        .fallback(async || Problem::not_found())
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(context)
+}
+
+fn pages() -> Router<Arc<Context>> {
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics::page))
+}
+
+async fn ready(State(context): State<Arc<Context>>) -> Response {
+    if context.admin.status.is_serving() {
+        "ok\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response()
+    }
+}
+
+async fn elsewhere(State(context): State<Arc<Context>>, request: Request) -> Response {
+    let path = request.uri().path();
+    if context.admin.settings.dyups && path != "/api" && !path.starts_with("/api/") {
+        dyups::answer(&context, request).await
+    } else {
+        Problem::not_found().into_response()
+    }
+}
+
+async fn wrong_method(request: Request) -> Response {
+    let detail = format!("{} is not a method of this path", request.method());
+    let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).into_response();
+    let allowed = header::HeaderValue::from_static("GET, HEAD");
+    response.headers_mut().insert(header::ALLOW, allowed);
+    response
+}

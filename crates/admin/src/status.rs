@@ -1,0 +1,162 @@
+//! `GET /api/v1/status`: the process at a glance.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use crate::{
+    Admin,
+    context::Context,
+    metrics::{Listed, ListenerTotals, Row, max_descriptors, open_descriptors},
+    problem::Problem,
+    time::rfc3339,
+};
+
+/// What the admin side asks the process about itself.
+pub trait StatusSource: Send + Sync {
+    fn facts(&self) -> Facts;
+
+    /// Whether new connections are taken; false once the process stops.
+    fn is_serving(&self) -> bool;
+}
+
+/// What is known of the process.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    pub version: &'static str,
+    pub started: SystemTime,
+    pub started_at: Instant,
+    pub workers: usize,
+    /// `None`: state is in memory only.
+    pub state_dir: Option<PathBuf>,
+    /// The last time the configuration file was read again.
+    pub last_reload: Option<Reload>,
+    /// How many tunnels the limit on descriptors leaves room for.
+    pub tunnels_that_fit: u64,
+}
+
+/// A configuration file that was read again.
+#[derive(Clone, Debug)]
+pub struct Reload {
+    pub at: SystemTime,
+    pub outcome: Outcome,
+    pub detail: String,
+}
+
+/// What became of a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Applied,
+    Refused,
+}
+
+#[derive(Serialize)]
+struct Status {
+    version: &'static str,
+    generation: u64,
+    pid: u32,
+    started: String,
+    uptime_seconds: u64,
+    workers: usize,
+    durable: bool,
+    state_dir: Option<PathBuf>,
+    listeners: Vec<Listener>,
+    pools: usize,
+    /// By state.
+    servers: BTreeMap<&'static str, usize>,
+    connections_active: u64,
+    tunnels_active: u64,
+    tunnels_that_fit: u64,
+    descriptors: Descriptors,
+    last_reload: Option<LastReload>,
+}
+
+#[derive(Serialize)]
+struct Listener {
+    name: String,
+    address: String,
+    protocol: &'static str,
+    connections_active: u64,
+}
+
+#[derive(Serialize)]
+struct Descriptors {
+    limit: Option<u64>,
+    open: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct LastReload {
+    at: String,
+    outcome: Outcome,
+    detail: String,
+}
+
+pub(crate) async fn page(State(context): State<Arc<Context>>) -> Response {
+    let admin = Arc::clone(&context.admin);
+    // Every server is looked at and every descriptor counted: not on the control thread.
+    match tokio::task::spawn_blocking(move || Status::of(&admin)).await {
+        Ok(status) => Json(status).into_response(),
+        Err(_) => {
+            let detail = "the status could not be gathered";
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail).into_response()
+        }
+    }
+}
+
+impl Status {
+    fn of(admin: &Admin) -> Self {
+        let facts = admin.status.facts();
+        let listed = Listed::now(&admin.table, &*admin.totals);
+        let rows = listed.rows();
+        let mut servers = BTreeMap::new();
+        rows.iter().for_each(|row| *servers.entry(row.state).or_default() += 1);
+        let listeners: Vec<Listener> = listeners(admin);
+        Self {
+            version: facts.version,
+            generation: listed.snapshot.generation,
+            pid: std::process::id(),
+            started: rfc3339(facts.started),
+            uptime_seconds: facts.started_at.elapsed().as_secs(),
+            workers: facts.workers,
+            durable: admin.table.is_durable(),
+            state_dir: facts.state_dir,
+            pools: listed.snapshot.pools.len(),
+            servers,
+            connections_active: listeners.iter().map(|each| each.connections_active).sum(),
+            listeners,
+            tunnels_active: rows.iter().map(Row::tunnels).sum(),
+            tunnels_that_fit: facts.tunnels_that_fit,
+            descriptors: Descriptors { limit: max_descriptors(), open: open_descriptors() },
+            last_reload: facts.last_reload.map(LastReload::from),
+        }
+    }
+}
+
+fn listeners(admin: &Admin) -> Vec<Listener> {
+    let listener = |totals: ListenerTotals| Listener {
+        name: totals.name,
+        address: totals.address,
+        protocol: totals.protocol,
+        connections_active: totals.connections_active,
+    };
+    admin.totals.listeners().into_iter().map(listener).collect()
+}
+
+impl From<Reload> for LastReload {
+    fn from(reload: Reload) -> Self {
+        Self { at: rfc3339(reload.at), outcome: reload.outcome, detail: reload.detail }
+    }
+}

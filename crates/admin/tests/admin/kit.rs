@@ -1,0 +1,190 @@
+//! An admin side with a table of its own on a free port, and a client that sends raw bytes: dyups'
+//! own harness speaks HTTP/1.0 with bare line feeds, and no library does.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use tidegate_admin::{
+    Admin, AdminListener, Facts, ListenerTotals, Settings, StatusSource, Totals, serve,
+};
+use tidegate_model::{Name, dyups};
+use tidegate_net::{ListenAddress, bind};
+use tidegate_table::{FilePool, FileState, Options, Table};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+    sync::watch,
+    task::JoinHandle,
+    time::timeout,
+};
+
+/// More than any answer takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) struct Site {
+    pub(crate) address: ListenAddress,
+    pub(crate) admin: Arc<Admin>,
+    stop: watch::Sender<bool>,
+    serving: JoinHandle<()>,
+}
+
+/// A process that is just there.
+pub(crate) struct Idle {
+    pub(crate) serving: bool,
+}
+
+impl Site {
+    /// Serves these pools of the file, given as dyups bodies, with dyups on and nobody asked for a
+    /// token.
+    pub(crate) fn with(pools: &[(&str, &str)]) -> Self {
+        let any_port = ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let settings = Settings { dyups: true, ..Settings::default() };
+        Self::start(pools, settings, &any_port, true)
+    }
+
+    pub(crate) fn start(
+        pools: &[(&str, &str)],
+        settings: Settings,
+        address: &ListenAddress,
+        is_serving: bool,
+    ) -> Self {
+        let options = tidegate_net::Options { private: true, ..Default::default() };
+        let mut bound = bind(address, &options, 1).expect("a free address");
+        let socket = bound.sockets.pop().expect("one was asked for");
+        let listener = AdminListener::new(bound.address.clone(), socket).expect("a listener");
+        let admin = Arc::new(Admin {
+            table: table(pools),
+            settings,
+            status: Arc::new(Idle { serving: is_serving }),
+            totals: Arc::new(Idle { serving: is_serving }),
+        });
+        let (stop, stopped) = watch::channel(false);
+        let serving = tokio::spawn(serve(vec![listener], Arc::clone(&admin), stopped));
+        Self { address: bound.address, admin, stop, serving }
+    }
+
+    pub(crate) async fn connect(&self) -> TcpStream {
+        match &self.address {
+            ListenAddress::Tcp(address) => TcpStream::connect(address).await.expect("it listens"),
+            ListenAddress::Unix(_) => panic!("not a TCP site"),
+        }
+    }
+
+    /// Sends bytes and reads until the other side closes.
+    pub(crate) async fn send(&self, bytes: &[u8]) -> String {
+        exchange(self.connect().await, bytes).await
+    }
+
+    /// As dyups' harness asks.
+    pub(crate) async fn get(&self, path: &str) -> String {
+        self.send(format!("GET {path} HTTP/1.0\nHost: localhost\n\n").as_bytes()).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> String {
+        self.send(format!("DELETE {path} HTTP/1.0\nHost: localhost\n\n").as_bytes()).await
+    }
+
+    /// With the harness' line feed after the body.
+    pub(crate) async fn post(&self, path: &str, body: &str) -> String {
+        let head = format!("POST {path} HTTP/1.0\nHost: localhost\n");
+        self.send(format!("{head}Content-Length: {}\n\n{body}\n", body.len()).as_bytes()).await
+    }
+
+    pub(crate) async fn stop(self) {
+        self.stop.send_replace(true);
+        timeout(PATIENCE, self.serving).await.expect("it stops").expect("it does not panic");
+    }
+}
+
+/// Sends bytes and reads until the other side closes; a reset is an error here.
+pub(crate) async fn exchange(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    bytes: &[u8],
+) -> String {
+    let mut answer = Vec::new();
+    let both = async {
+        stream.write_all(bytes).await?;
+        stream.read_to_end(&mut answer).await
+    };
+    timeout(PATIENCE, both).await.expect("it closes").expect("it closes without a reset");
+    String::from_utf8(answer).expect("text")
+}
+
+pub(crate) fn code(answer: &str) -> &str {
+    answer.split(' ').nth(1).unwrap_or_default()
+}
+
+pub(crate) fn body(answer: &str) -> &str {
+    answer.split_once("\r\n\r\n").expect("a head").1
+}
+
+/// The value of a header, by its name in any case.
+pub(crate) fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
+    let head = answer.split_once("\r\n\r\n")?.0;
+    let named = |line: &&str| line.split(':').next().is_some_and(|n| n.eq_ignore_ascii_case(name));
+    head.lines().find(named)?.split_once(": ").map(|(_, value)| value)
+}
+
+fn table(pools: &[(&str, &str)]) -> Arc<Table> {
+    let pool = |(name, body): &(&str, &str)| FilePool {
+        name: Name::new(name).expect("a name"),
+        spec: dyups::parse(body.as_bytes()).expect("a body"),
+        resolved: tidegate_model::Resolved::new(),
+        hash: (*body).into(),
+    };
+    let file = FileState { pools: pools.iter().map(pool).collect(), ..FileState::default() };
+    Table::open(Options { workers: 1, state_dir: None }, file).expect("a table in memory").0
+}
+
+impl StatusSource for Idle {
+    fn facts(&self) -> Facts {
+        Facts {
+            version: "1.2.3",
+            started: SystemTime::UNIX_EPOCH,
+            started_at: Instant::now(),
+            workers: 1,
+            state_dir: None,
+            last_reload: None,
+            tunnels_that_fit: 7,
+        }
+    }
+
+    fn is_serving(&self) -> bool {
+        self.serving
+    }
+}
+
+impl Totals for Idle {
+    fn listeners(&self) -> Vec<ListenerTotals> {
+        vec![ListenerTotals {
+            name: "edge".into(),
+            address: "127.0.0.1:8080".into(),
+            protocol: "http",
+            connections_active: 3,
+            connections_total: 5,
+        }]
+    }
+
+    fn access_log_dropped(&self) -> u64 {
+        0
+    }
+
+    fn panics(&self) -> u64 {
+        0
+    }
+
+    fn local_errors(&self) -> Vec<(&'static str, u64)> {
+        vec![("EMFILE", 2)]
+    }
+
+    fn worker_lag(&self) -> Vec<Duration> {
+        vec![Duration::from_millis(1)]
+    }
+
+    fn failure_clock(&self) -> u64 {
+        1_000
+    }
+}

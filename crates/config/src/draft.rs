@@ -1,0 +1,190 @@
+//! What the files say together, and what is only wrong between two places of them: things defined
+//! twice, names that do not exist, addresses that collide.
+
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    hash::Hash,
+};
+
+use tidegate_model::{Balance, Name, Route, UpstreamSpec};
+
+use crate::{
+    Config,
+    address::ListenAddress,
+    admin::Admin,
+    cover,
+    listener::ListenerDraft,
+    place::{Place, Placed, Report},
+    process::{AccessLog, Log, Metrics, Process},
+    reader::Reader,
+    route::RouteDraft,
+    upstream,
+};
+
+/// The content of all files.
+#[derive(Default)]
+pub(crate) struct Draft {
+    process: Option<Placed<Process>>,
+    admin: Option<Placed<Admin>>,
+    metrics: Option<Placed<Metrics>>,
+    log: Option<Placed<Log>>,
+    access_log: Option<Placed<Option<AccessLog>>>,
+    upstream_defaults: Option<Placed<UpstreamSpec>>,
+    listeners: Vec<ListenerDraft>,
+    routes: Vec<RouteDraft>,
+    upstreams: Vec<(Placed<Name>, UpstreamSpec)>,
+    /// Where the admin and metrics listeners are.
+    taken: Vec<Placed<ListenAddress>>,
+}
+
+impl Draft {
+    /// Adds what one file says, save for its `include`.
+    pub(crate) fn read(&mut self, reader: &mut Reader<'_>) {
+        let report = reader.report;
+        let taken = &mut self.taken;
+        let metrics = reader.table("metrics", |reader| Metrics::read(reader, taken));
+        let admin = reader.table("admin", |reader| Admin::read(reader, taken));
+        once(report, &mut self.process, reader.table("process", Process::read));
+        once(report, &mut self.admin, admin);
+        once(report, &mut self.metrics, metrics);
+        once(report, &mut self.log, reader.table("log", Log::read));
+        once(report, &mut self.access_log, reader.table("access_log", AccessLog::read));
+        self.listeners.extend(reader.tables("listener", ListenerDraft::read));
+        self.routes.extend(reader.tables("route", RouteDraft::read));
+        let defaults = reader.table("upstream_defaults", upstream::defaults);
+        once(report, &mut self.upstream_defaults, defaults);
+        reader.named_tables("upstream", |name, reader| {
+            let spec = upstream::pool(reader);
+            match Name::new(&name.value) {
+                Ok(value) => self.upstreams.push((name.as_ref().map(|_| value), spec)),
+                Err(reason) => report.error(name.place.clone(), reason),
+            }
+        });
+    }
+
+    /// Checks what the sections mean together. `main` is where to complain about what is nowhere.
+    pub(crate) fn check(mut self, report: &Report, main: impl Fn(&str) -> Place) -> Config {
+        if self.admin.is_none() {
+            let place = main("admin.listen");
+            let defaults = Admin::default().listen.into_iter();
+            self.taken.extend(defaults.map(|value| Placed { value, place: place.clone() }));
+        }
+        self.check_listeners(report, &main);
+        self.check_routes(report, &main);
+        self.check_upstreams(report);
+        self.build()
+    }
+
+    fn check_listeners(&self, report: &Report, main: impl Fn(&str) -> Place) {
+        if self.listeners.is_empty() {
+            report.error(main("listener"), "at least one [[listener]] is needed");
+        }
+        let addresses = self.listeners.iter().filter_map(|listener| listener.address.as_ref());
+        let addresses = addresses.chain(&self.taken).filter(|at| at.value.is_exclusive());
+        let addresses = repeated(addresses);
+        // A listener without a name is called by its address: one complaint is enough.
+        let names = self.listeners.iter().filter_map(|listener| listener.name.as_ref());
+        let names = repeated(names).into_iter().filter(|(again, _)| {
+            !addresses.iter().any(|(address, _)| address.place.is_at(&again.place))
+        });
+        names.for_each(|(again, first)| twice(report, again, first));
+        addresses.iter().for_each(|(again, first)| twice(report, again, first));
+    }
+
+    fn check_routes(&self, report: &Report, main: impl Fn(&str) -> Place) {
+        if self.routes.is_empty() {
+            report.warn(main("route"), "there is no [[route]]: every request gets 404");
+        }
+        let known: HashSet<&str> =
+            self.listeners.iter().filter_map(|l| Some(&*l.name.as_ref()?.value)).collect();
+        let pools: HashSet<&Name> = self.upstreams.iter().map(|(name, _)| &name.value).collect();
+        for route in &self.routes {
+            for name in route.listeners.iter().filter(|name| !known.contains(&*name.value)) {
+                let message = format!("there is no listener \"{}\"", name.value.escape_debug());
+                report.error(name.place.clone(), message);
+            }
+            for pool in route.pools.iter().filter(|pool| !pools.contains(&pool.value)) {
+                let message =
+                    format!("no pool \"{}\" here: 502 until the API makes it", pool.value);
+                report.warn(pool.place.clone(), message);
+            }
+        }
+        self.warn_of_covered(report);
+    }
+
+    fn warn_of_covered(&self, report: &Report) {
+        let mut earlier: Vec<(&Route, &Place)> = Vec::new();
+        for (route, place) in self.routes.iter().filter_map(|d| Some((d.route.as_ref()?, &d.place)))
+        {
+            if let Some((_, first)) = earlier.iter().find(|(first, _)| cover::covers(first, route))
+            {
+                let message = format!("never matches: the route at {first} takes all of it");
+                report.warn(place.clone(), message);
+            }
+            earlier.push((route, place));
+        }
+    }
+
+    fn check_upstreams(&self, report: &Report) {
+        for (again, first) in repeated(self.upstreams.iter().map(|(name, _)| name)) {
+            twice(report, again, first);
+        }
+        let inherited = self.upstream_defaults.as_ref().and_then(|spec| spec.value.balance);
+        for (name, spec) in &self.upstreams {
+            let has_backup = spec.servers.iter().flatten().any(|server| server.backup);
+            if has_backup && spec.balance.or(inherited) == Some(Balance::IpHash) {
+                report.error(name.place.clone(), "ip_hash does not go with backup servers");
+            }
+        }
+    }
+
+    fn build(self) -> Config {
+        Config {
+            process: value_or_default(self.process),
+            admin: value_or_default(self.admin),
+            metrics: value_or_default(self.metrics),
+            log: value_or_default(self.log),
+            access_log: self.access_log.and_then(|placed| placed.value),
+            listeners: self.listeners.into_iter().map(|draft| draft.listener).collect(),
+            routes: self.routes.into_iter().filter_map(|draft| draft.route).collect(),
+            upstream_defaults: value_or_default(self.upstream_defaults),
+            upstreams: self.upstreams.into_iter().map(|(name, spec)| (name.value, spec)).collect(),
+            files: Vec::new(),
+        }
+    }
+}
+
+fn value_or_default<T: Default>(placed: Option<Placed<T>>) -> T {
+    placed.map(|placed| placed.value).unwrap_or_default()
+}
+
+/// Fills a slot that only one file may fill.
+fn once<T>(report: &Report, slot: &mut Option<Placed<T>>, new: Option<Placed<T>>) {
+    match (&slot, new) {
+        (_, None) => {}
+        (None, new) => *slot = new,
+        (Some(first), Some(again)) => twice(report, &again, first),
+    }
+}
+
+fn twice<T>(report: &Report, again: &Placed<T>, first: &Placed<T>) {
+    let message = format!("defined twice: also at {} ({})", first.place, first.place.key);
+    report.error(again.place.clone(), message);
+}
+
+/// Each value that came before, with where it came first.
+fn repeated<'p, T: Eq + Hash>(
+    items: impl Iterator<Item = &'p Placed<T>>,
+) -> Vec<(&'p Placed<T>, &'p Placed<T>)> {
+    let mut seen: HashMap<&T, &Placed<T>> = HashMap::new();
+    let mut again = Vec::new();
+    for item in items {
+        match seen.entry(&item.value) {
+            Entry::Occupied(first) => again.push((item, *first.get())),
+            Entry::Vacant(free) => {
+                free.insert(item);
+            }
+        }
+    }
+    again
+}

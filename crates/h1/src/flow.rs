@@ -1,0 +1,358 @@
+//! A body on its way from one end to another. Framing is taken off and put on anew; payload goes
+//! straight through the scratch buffer, and only what the sink would not take is kept.
+
+use std::{
+    io::{self, IoSlice, Write as _},
+    task::{Context, Poll},
+};
+
+use tidegate_net::{End, ROOM, SIZE, Scratch};
+use tidegate_wire::{BadChunk, ChunkDecoder, Step, may_trail, parse_trailers};
+
+use crate::Conn;
+
+/// Payload up to this size is copied behind what is pending, and leaves with it in one write.
+const COPIED: usize = 8 * 1024;
+
+/// A trailer section larger than this is refused.
+const MAX_TRAILERS: usize = 8 * 1024;
+
+const MAX_TRAILER_FIELDS: usize = 32;
+
+/// How a body is framed where it comes from.
+#[derive(Debug)]
+pub enum Decoder {
+    Chunked(ChunkDecoder),
+    /// Ended, or there never was one.
+    Done,
+    /// Bytes still to come.
+    Length(u64),
+    /// The part of a trailer section that came so far.
+    Trailers(Vec<u8>),
+    UntilClose,
+}
+
+/// How it is framed where it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    Chunked,
+    /// By its length, or by the end of the connection.
+    Plain,
+}
+
+/// What a flow that made no progress waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    Sink,
+    Source,
+}
+
+/// Why a body did not arrive whole.
+#[derive(Debug, thiserror::Error)]
+pub enum FlowError {
+    #[error("the body ended before its time")]
+    Cut,
+    #[error("malformed chunked coding: {0}")]
+    Malformed(#[from] BadChunk),
+    #[error("writing the body failed: {0}")]
+    Sink(#[source] io::Error),
+    #[error("reading the body failed: {0}")]
+    Source(#[source] io::Error),
+    #[error("the body is larger than allowed")]
+    TooLarge,
+}
+
+/// A body in motion.
+#[derive(Debug)]
+pub struct Flow {
+    decoder: Decoder,
+    coding: Coding,
+    /// Payload bytes still allowed.
+    allowance: u64,
+    pending: Vec<u8>,
+    written: usize,
+    payload: u64,
+    moves: u64,
+    taken: bool,
+    waiting: Waiting,
+}
+
+impl Flow {
+    /// A body that follows `head`, which has not been written yet.
+    pub fn new(decoder: Decoder, coding: Coding, head: Vec<u8>) -> Self {
+        let decoder = if matches!(decoder, Decoder::Length(0)) { Decoder::Done } else { decoder };
+        Self {
+            decoder,
+            coding,
+            allowance: u64::MAX,
+            pending: head,
+            written: 0,
+            payload: 0,
+            moves: 0,
+            taken: false,
+            waiting: Waiting::Source,
+        }
+    }
+
+    /// Refuses more than `bytes` of payload.
+    #[must_use]
+    pub fn with_limit(mut self, bytes: u64) -> Self {
+        self.allowance = bytes;
+        self
+    }
+
+    /// Payload bytes seen so far.
+    pub fn payload(&self) -> u64 {
+        self.payload
+    }
+
+    /// Whether anything was taken from the source.
+    pub fn is_touched(&self) -> bool {
+        self.taken
+    }
+
+    /// Grows whenever a byte was read or written: who sees it stand still sees the flow stand still.
+    pub fn moves(&self) -> u64 {
+        self.moves
+    }
+
+    /// Of the last poll that was not ready.
+    pub fn waiting(&self) -> Waiting {
+        self.waiting
+    }
+
+    /// Whether the source has given all of it; some may still have to be written.
+    pub fn is_read(&self) -> bool {
+        matches!(self.decoder, Decoder::Done)
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.is_read() && self.written == self.pending.len()
+    }
+
+    /// Takes what it needs from the front of `bytes`, writes what the sink takes, keeps the rest.
+    /// Answers how many bytes were taken; fewer than all only when the body ends among them.
+    ///
+    /// # Errors
+    /// See [`FlowError`].
+    pub fn absorb<K: End>(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        sink: &mut K,
+    ) -> Result<usize, FlowError> {
+        self.taken |= !bytes.is_empty() && !self.is_read();
+        let mut used = 0;
+        while used < bytes.len() && !self.is_read() {
+            used += self.step(cx, &bytes[used..], sink)?;
+        }
+        // Pending or not, the answer is the same: poll goes on with it.
+        let _ = self.flush(cx, sink)?;
+        Ok(used)
+    }
+
+    /// Moves bytes until one side would wait. Ready when everything is written. Cancel safe.
+    ///
+    /// # Errors
+    /// See [`FlowError`].
+    pub fn poll<S: End, K: End>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut Conn<S>,
+        sink: &mut K,
+        scratch: &Scratch,
+    ) -> Poll<Result<(), FlowError>> {
+        loop {
+            // What lies ready goes out together with what is pending, a head above all.
+            if !source.ahead().is_empty() && !self.is_read() && self.pending.len() <= COPIED {
+                let mut ahead = source.take_ahead();
+                let used = self.absorb(cx, &ahead, sink)?;
+                ahead.drain(..used);
+                ahead.shrink_to_fit();
+                source.put_back(ahead);
+            }
+            if self.flush(cx, sink)?.is_pending() {
+                self.waiting = Waiting::Sink;
+                return Poll::Pending;
+            }
+            if self.is_read() {
+                return Poll::Ready(Ok(()));
+            }
+            if !source.ahead().is_empty() {
+                continue;
+            }
+            let mut lent = scratch.lend();
+            let buffer = &mut lent[ROOM..ROOM + self.appetite()];
+            match source.end.poll_read(cx, buffer) {
+                Poll::Pending => {
+                    self.waiting = Waiting::Source;
+                    return Poll::Pending;
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(FlowError::Source(error))),
+                Poll::Ready(Ok(0)) => self.source_closed()?,
+                Poll::Ready(Ok(read)) => {
+                    self.moves += 1;
+                    let used = self.absorb(cx, &buffer[..read], sink)?;
+                    if used < read {
+                        source.put_back(buffer[used..read].to_vec());
+                    }
+                }
+            }
+        }
+    }
+
+    /// How much to ask for: never beyond a body whose length is known.
+    fn appetite(&self) -> usize {
+        match self.decoder {
+            Decoder::Length(left) => usize::try_from(left).unwrap_or(SIZE).min(SIZE),
+            _ => SIZE,
+        }
+    }
+
+    fn source_closed(&mut self) -> Result<(), FlowError> {
+        if !matches!(self.decoder, Decoder::UntilClose) {
+            return Err(FlowError::Cut);
+        }
+        self.end_with(&[]);
+        Ok(())
+    }
+
+    /// One step of the decoder; answers how many bytes it took.
+    fn step<K: End>(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        sink: &mut K,
+    ) -> Result<usize, FlowError> {
+        match &mut self.decoder {
+            Decoder::Done => Ok(0),
+            Decoder::UntilClose => self.pass(cx, bytes, sink).map(|()| bytes.len()),
+            Decoder::Length(left) => {
+                let take = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                *left -= take as u64;
+                if *left == 0 {
+                    self.decoder = Decoder::Done;
+                }
+                self.pass(cx, &bytes[..take], sink).map(|()| take)
+            }
+            Decoder::Chunked(chunks) => match chunks.step(bytes)? {
+                Step::Skip(skipped) => Ok(skipped),
+                Step::Data(size) => self.pass(cx, &bytes[..size], sink).map(|()| size),
+                Step::Trailers(skipped) => {
+                    self.decoder = Decoder::Trailers(Vec::new());
+                    Ok(skipped)
+                }
+            },
+            Decoder::Trailers(_) => self.trailers(bytes),
+        }
+    }
+
+    /// Gathers the trailer section. Its end is the body's.
+    fn trailers(&mut self, bytes: &[u8]) -> Result<usize, FlowError> {
+        let Decoder::Trailers(mut section) = std::mem::replace(&mut self.decoder, Decoder::Done)
+        else {
+            return Ok(0);
+        };
+        let before = section.len();
+        section.extend_from_slice(&bytes[..bytes.len().min(MAX_TRAILERS - before)]);
+        let mut storage = [httparse::EMPTY_HEADER; MAX_TRAILER_FIELDS];
+        if let Some((fields, size)) = parse_trailers(&section, &mut storage)? {
+            self.end_with(fields);
+            return Ok(size.saturating_sub(before));
+        }
+        if section.len() >= MAX_TRAILERS {
+            return Err(FlowError::TooLarge);
+        }
+        self.decoder = Decoder::Trailers(section);
+        Ok(bytes.len())
+    }
+
+    /// The end of the body, with the trailers that may go on.
+    fn end_with(&mut self, trailers: &[httparse::Header<'_>]) {
+        self.decoder = Decoder::Done;
+        if self.coding == Coding::Plain {
+            return;
+        }
+        self.pending.extend_from_slice(b"0\r\n");
+        for field in trailers.iter().filter(|field| may_trail(field.name)) {
+            self.pending.extend_from_slice(field.name.as_bytes());
+            self.pending.extend_from_slice(b": ");
+            self.pending.extend_from_slice(field.value);
+            self.pending.extend_from_slice(b"\r\n");
+        }
+        self.pending.extend_from_slice(b"\r\n");
+    }
+
+    /// Sends payload on: a little is copied, much goes straight from where it lies.
+    fn pass<K: End>(
+        &mut self,
+        cx: &mut Context<'_>,
+        payload: &[u8],
+        sink: &mut K,
+    ) -> Result<(), FlowError> {
+        if payload.is_empty() {
+            return Ok(());
+        }
+        self.payload += payload.len() as u64;
+        if self.payload > self.allowance {
+            return Err(FlowError::TooLarge);
+        }
+        let tail: &[u8] = match self.coding {
+            Coding::Chunked => {
+                // Writing to a Vec cannot fail.
+                let _ = write!(self.pending, "{:x}\r\n", payload.len());
+                b"\r\n"
+            }
+            Coding::Plain => b"",
+        };
+        if payload.len() <= COPIED {
+            self.pending.extend_from_slice(payload);
+            self.pending.extend_from_slice(tail);
+            return Ok(());
+        }
+        let parts = [&self.pending[self.written..], payload, tail];
+        let sent = match sink.poll_write_vectored(cx, &parts.map(IoSlice::new)) {
+            Poll::Ready(Ok(sent)) => sent,
+            Poll::Ready(Err(error)) => return Err(FlowError::Sink(error)),
+            Poll::Pending => 0,
+        };
+        self.moves += u64::from(sent > 0);
+        self.keep_unsent(sent, payload, tail);
+        Ok(())
+    }
+
+    fn keep_unsent(&mut self, sent: usize, payload: &[u8], tail: &[u8]) {
+        let before = self.pending.len() - self.written;
+        self.written += sent.min(before);
+        if self.written == self.pending.len() {
+            self.pending = Vec::new();
+            self.written = 0;
+        }
+        let mut sent = sent.saturating_sub(before);
+        for part in [payload, tail] {
+            let gone = sent.min(part.len());
+            sent -= gone;
+            self.pending.reserve_exact(part.len() - gone);
+            self.pending.extend_from_slice(&part[gone..]);
+        }
+    }
+
+    fn flush<K: End>(&mut self, cx: &mut Context<'_>, sink: &mut K) -> Result<Poll<()>, FlowError> {
+        while self.written < self.pending.len() {
+            match sink.poll_write(cx, &self.pending[self.written..]) {
+                Poll::Ready(Ok(0)) => return Err(FlowError::Sink(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(sent)) => {
+                    self.written += sent;
+                    self.moves += 1;
+                }
+                Poll::Ready(Err(error)) => return Err(FlowError::Sink(error)),
+                Poll::Pending => return Ok(Poll::Pending),
+            }
+        }
+        if !self.pending.is_empty() {
+            self.pending = Vec::new();
+            self.written = 0;
+        }
+        Ok(Poll::Ready(()))
+    }
+}

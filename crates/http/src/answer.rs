@@ -1,0 +1,109 @@
+//! Answers of our own: one plain line with the request's id. The reason in full is in the log.
+
+use std::{
+    future::poll_fn,
+    task::{Poll, ready},
+    time::Duration,
+};
+
+use tidegate_h1::{Conn, HeadWriter};
+use tidegate_net::{End, Socket, Timer};
+
+use crate::{identity::RequestId, worker::Worker};
+
+/// An answer without a server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) keep_alive: bool,
+    /// To a HEAD: no body.
+    pub(crate) to_head: bool,
+}
+
+/// Sends it; `false` when the client did not take it.
+pub(crate) async fn send(
+    worker: &Worker,
+    conn: &mut Conn<Socket>,
+    timer: &Timer,
+    limit: Duration,
+    answer: Answer,
+    id: &RequestId,
+) -> bool {
+    let bytes = worker.with_date(|date| render(answer, id, date));
+    timer.set(limit);
+    write_all(conn, timer, &bytes).await
+}
+
+/// Writes all of it before the timer expires; `false` when that fails.
+pub(crate) async fn write_all(conn: &mut Conn<Socket>, timer: &Timer, bytes: &[u8]) -> bool {
+    let mut at = 0;
+    let write = poll_fn(|cx| {
+        while at < bytes.len() {
+            if timer.poll_expired(cx).is_ready() {
+                return Poll::Ready(false);
+            }
+            match ready!(conn.end.poll_write(cx, &bytes[at..])) {
+                Ok(0) | Err(_) => return Poll::Ready(false),
+                Ok(written) => at += written,
+            }
+        }
+        Poll::Ready(true)
+    });
+    write.await
+}
+
+fn render(answer: Answer, id: &RequestId, date: &str) -> Vec<u8> {
+    let reason = reason(answer.status);
+    let body = format!("{} {reason} (request {})\n", answer.status, id.as_str());
+    let mut out = Vec::with_capacity(256);
+    let mut head = HeadWriter::response(&mut out, answer.status, reason);
+    head.field("Date", date.as_bytes());
+    head.field("Content-Type", b"text/plain; charset=utf-8");
+    head.length(body.len() as u64);
+    head.field("Connection", if answer.keep_alive { b"keep-alive" } else { b"close" });
+    head.finish();
+    if !answer.to_head {
+        out.extend_from_slice(body.as_bytes());
+    }
+    out
+}
+
+/// The phrases of RFC 9110 §15, for what is answered here.
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        400 => "Bad Request",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        417 => "Expectation Failed",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _ => "Error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_one_line_and_a_head_has_none() {
+        let answer = Answer { status: 502, keep_alive: true, to_head: false };
+        let text = String::from_utf8(render(answer, &RequestId::random(1), "now")).expect("text");
+        assert!(text.starts_with("HTTP/1.1 502 Bad Gateway\r\nDate: now\r\n"));
+        assert!(
+            text.ends_with("\r\n\r\n502 Bad Gateway (request 00000000000000000000000000000001)\n")
+        );
+        assert!(text.contains("Connection: keep-alive\r\n"));
+        let head = render(Answer { to_head: true, ..answer }, &RequestId::random(1), "now");
+        assert!(head.ends_with(b"\r\n\r\n"));
+    }
+}

@@ -1,0 +1,120 @@
+//! A client's connection: it waits for a request without a buffer, serves it in a future of its
+//! own that is dropped afterwards, and waits again. Kept small, for most of them only wait.
+
+use std::{future::poll_fn, rc::Rc, task::Poll, time::Duration};
+
+use tidegate_h1::Conn;
+use tidegate_net::{End, Peer, SIZE, Socket, Timer};
+
+use crate::{
+    answer, begin,
+    forward::{self, Turn},
+    listener::{Listener, Open},
+    tunnel,
+    worker::Worker,
+};
+
+/// How long, and how much, is still read from a client after the last answer. Closing at once would
+/// send RST for what it has sent meanwhile, and the RST may overtake the answer.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 1 << 20;
+
+/// Where a request comes from.
+#[derive(Clone, Copy)]
+pub(crate) struct Side<'c> {
+    pub(crate) worker: &'c Rc<Worker>,
+    pub(crate) listener: &'c Rc<Listener>,
+    pub(crate) peer: &'c Peer,
+    pub(crate) timer: &'c Timer,
+}
+
+/// A client, as everything that serves its requests sees it.
+pub(crate) struct Client<'c> {
+    pub(crate) side: Side<'c>,
+    pub(crate) conn: &'c mut Conn<Socket>,
+}
+
+/// Serves one connection to its end.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    listener: Rc<Listener>,
+    socket: Socket,
+    peer: Peer,
+    open: Open,
+) {
+    let timer = worker.timers.timer();
+    let mut conn = Conn::new(socket);
+    let mut patience = listener.settings.timeouts.header;
+    loop {
+        if conn.ahead().is_empty() && !wait(&mut conn, &timer, patience).await {
+            return;
+        }
+        patience = listener.settings.timeouts.keepalive;
+        let side = Side { worker: &worker, listener: &listener, peer: &peer, timer: &timer };
+        let client = Client { side, conn: &mut conn };
+        // In a box, so that a connection that waits does not carry the room for a request.
+        match Box::pin(forward::turn(client)).await {
+            Turn::Next if worker.is_stopping() && conn.ahead().is_empty() => return,
+            Turn::Next => (),
+            Turn::Close => return Box::pin(linger(conn, &timer)).await,
+            Turn::Cut => return,
+            Turn::Tunnel(opened) => {
+                // The tunnel's own small task replaces this one.
+                tunnel::spawn(worker, conn.end, timer, open, *opened);
+                return;
+            }
+        }
+    }
+}
+
+/// Waits for the first byte of a request; `false` when there will be none.
+async fn wait(conn: &mut Conn<Socket>, timer: &Timer, patience: Duration) -> bool {
+    timer.set(patience);
+    timer.set_idle(true);
+    let came = poll_fn(|cx| match conn.end.poll_readable(cx) {
+        Poll::Ready(readable) => Poll::Ready(readable.is_ok()),
+        Poll::Pending => timer.poll_expired(cx).map(|()| false),
+    });
+    let came = came.await;
+    timer.set_idle(false);
+    came
+}
+
+/// Closes for writing and reads the client out, so that the answer reaches it.
+async fn linger(mut conn: Conn<Socket>, timer: &Timer) {
+    timer.set(LINGER);
+    let mut left = LINGER_BYTES;
+    let mut sink = vec![0; SIZE.min(4_096)];
+    poll_fn(|cx| {
+        if conn.end.poll_close_write(cx).is_pending() {
+            return timer.poll_expired(cx);
+        }
+        loop {
+            match conn.end.poll_read(cx, &mut sink) {
+                Poll::Ready(Ok(read)) if read > 0 && left > read => left -= read,
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return timer.poll_expired(cx),
+            }
+        }
+    })
+    .await;
+}
+
+/// Tells a client that its listener is full.
+pub(crate) async fn turn_away(
+    worker: Rc<Worker>,
+    listener: Rc<Listener>,
+    socket: Socket,
+    _open: Open,
+) {
+    let timer = worker.timers.timer();
+    let mut conn = Conn::new(socket);
+    let id = worker.request_id();
+    let route = begin::no_route();
+    worker.series(&listener, &route, worker.shared.table.nowhere()).of(worker.index).count(503);
+    let answer = answer::Answer { status: 503, keep_alive: false, to_head: false };
+    if answer::send(&worker, &mut conn, &timer, listener.settings.timeouts.send, answer, &id).await
+    {
+        linger(conn, &timer).await;
+    }
+}

@@ -1,0 +1,323 @@
+//! What a proxy changes in heads: fields that belong to one connection stay here, framing is
+//! written anew, and the server learns who asked.
+
+use std::net::IpAddr;
+
+use httparse::Header;
+use tidegate_h1::HeadWriter;
+use tidegate_wire::{
+    Body, Facts, ResponseBody, ResponseFacts, Version, is_hop_by_hop, named_by_connection,
+    upgrade_tokens,
+};
+
+use crate::identity::RequestId;
+
+/// What is told to the server about the client.
+pub(crate) struct Told<'r> {
+    pub(crate) client: Option<IpAddr>,
+    /// The peer is a trusted proxy: what it says of the client stays, and is added to.
+    pub(crate) trusted: bool,
+    pub(crate) id: &'r RequestId,
+    /// Upgrade tokens that go on, if any.
+    pub(crate) upgrade: Option<&'r str>,
+}
+
+/// Writes the request for the server and answers where its Host stands, or belongs when `host` is
+/// still to be found.
+pub(crate) fn request(
+    out: &mut Vec<u8>,
+    facts: &Facts<'_>,
+    headers: &[Header<'_>],
+    told: &Told<'_>,
+    host: Option<&str>,
+) -> usize {
+    let rooted: Vec<u8>;
+    let target = if facts.rootless {
+        rooted = [b"/", facts.target].concat();
+        &rooted
+    } else {
+        facts.target
+    };
+    let mut head = HeadWriter::request(out, facts.method, target);
+    let host_at = head.position();
+    if let Some(host) = host {
+        head.field("Host", host.as_bytes());
+    }
+    let mut forwarded = Forwarded::default();
+    for field in headers {
+        match own(field.name) {
+            Own::Not if is_hop_by_hop(field.name) => (),
+            Own::Not if facts.connection_names && named_by_connection(headers, field.name) => (),
+            Own::Not => head.field(field.name, field.value),
+            Own::Expect if facts.expect_continue => head.field(field.name, field.value),
+            Own::Expect | Own::Rewritten => (),
+            Own::MaxForwards => max_forwards(&mut head, facts, field),
+            Own::Told if told.trusted => forwarded.keep(&mut head, field),
+            Own::Told => (),
+        }
+    }
+    framing(&mut head, facts);
+    tell(&mut head, facts, headers, told, &forwarded);
+    if let Some(tokens) = told.upgrade {
+        head.field("Connection", b"Upgrade");
+        head.field("Upgrade", tokens.as_bytes());
+    }
+    head.finish();
+    host_at
+}
+
+/// Fields that are not simply passed on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Own {
+    Expect,
+    MaxForwards,
+    Not,
+    /// From the facts: Host and the length.
+    Rewritten,
+    /// What is said of the client.
+    Told,
+}
+
+fn own(name: &str) -> Own {
+    let is = |other: &str, own| if name.eq_ignore_ascii_case(other) { own } else { Own::Not };
+    match name.len() {
+        4 => is("host", Own::Rewritten),
+        6 => is("expect", Own::Expect),
+        9 => is("forwarded", Own::Told),
+        12 if name.as_bytes()[0] | 32 == b'x' => is("x-request-id", Own::Told),
+        12 => is("max-forwards", Own::MaxForwards),
+        14 => is("content-length", Own::Rewritten),
+        15 => is("x-forwarded-for", Own::Told),
+        16 => is("x-forwarded-host", Own::Told),
+        17 => is("x-forwarded-proto", Own::Told),
+        _ => Own::Not,
+    }
+}
+
+/// Only of TRACE and OPTIONS, which nobody forwards with 0 left (RFC 9110 §7.6.2).
+fn max_forwards(head: &mut HeadWriter<'_>, facts: &Facts<'_>, field: &Header<'_>) {
+    if !matches!(facts.method, "OPTIONS" | "TRACE") {
+        return head.field(field.name, field.value);
+    }
+    let hops = std::str::from_utf8(field.value).ok().and_then(|text| text.parse::<u64>().ok());
+    if let Some(hops) = hops {
+        head.field(field.name, itoa::Buffer::new().format(hops.saturating_sub(1)).as_bytes());
+    }
+}
+
+fn framing(head: &mut HeadWriter<'_>, facts: &Facts<'_>) {
+    match (facts.body, facts.declared_length) {
+        (Body::Length(length), _) | (Body::None, Some(length)) => head.length(length),
+        (Body::Chunked, _) => head.chunked(),
+        // Some servers answer a POST without a length with 411.
+        (Body::None, None) if matches!(facts.method, "POST" | "PUT" | "PATCH") => head.length(0),
+        (Body::None, None) => (),
+    }
+}
+
+/// What a trusted proxy said already.
+#[derive(Default)]
+struct Forwarded {
+    host: bool,
+    id: bool,
+    proto: bool,
+}
+
+impl Forwarded {
+    fn keep(&mut self, head: &mut HeadWriter<'_>, field: &Header<'_>) {
+        match field.name.len() {
+            // Joined to one line with the peer's address below.
+            15 => return,
+            // Ours is what was received, if it was an id at all.
+            12 => return self.id = true,
+            16 => self.host = true,
+            17 => self.proto = true,
+            _ => (),
+        }
+        head.field(field.name, field.value);
+    }
+}
+
+fn tell(
+    head: &mut HeadWriter<'_>,
+    facts: &Facts<'_>,
+    headers: &[Header<'_>],
+    told: &Told<'_>,
+    said: &Forwarded,
+) {
+    use std::io::Write;
+
+    // Long enough for any address; writing to it cannot fail.
+    let mut text = [0; 64];
+    let mut rest = &mut text[..];
+    if let Some(ip) = told.client {
+        let _ = write!(rest, "{ip}");
+    }
+    let left = rest.len();
+    let ip = &text[..text.len() - left];
+    let before =
+        headers.iter().filter(|h| told.trusted && h.name.eq_ignore_ascii_case("x-forwarded-for"));
+    let mut chain: Vec<&[u8]> = before.map(|h| h.value).filter(|value| !value.is_empty()).collect();
+    if chain.is_empty() {
+        if !ip.is_empty() {
+            head.field("X-Forwarded-For", ip);
+        }
+    } else {
+        chain.push(ip);
+        head.field("X-Forwarded-For", &chain.join(&b", "[..]));
+    }
+    if !said.proto {
+        head.field("X-Forwarded-Proto", b"http");
+    }
+    if !said.host && !facts.authority.is_empty() {
+        head.field("X-Forwarded-Host", facts.authority.as_bytes());
+    }
+    head.field("X-Request-Id", told.id.as_str().as_bytes());
+}
+
+/// The Upgrade tokens of a request that may go on, as one list; `None` without any.
+pub(crate) fn allowed_upgrade(
+    facts: &Facts<'_>,
+    headers: &[Header<'_>],
+    allowed: &[String],
+) -> Option<String> {
+    if !facts.upgrade {
+        return None;
+    }
+    let may = |token: &&str| allowed.iter().any(|name| name.eq_ignore_ascii_case(token));
+    let tokens: Vec<&str> = upgrade_tokens(headers).filter(may).collect();
+    (!tokens.is_empty()).then(|| tokens.join(", "))
+}
+
+/// How an answer goes on to its client.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answering {
+    pub(crate) client: Version,
+    pub(crate) keep_alive: bool,
+    pub(crate) chunked: bool,
+}
+
+/// Writes a response for the client.
+pub(crate) fn response(
+    out: &mut Vec<u8>,
+    facts: &ResponseFacts<'_>,
+    headers: &[Header<'_>],
+    answering: Answering,
+    date: impl FnOnce(&mut HeadWriter<'_>),
+) {
+    let mut head = HeadWriter::response(out, facts.status, facts.reason);
+    pass(&mut head, facts, headers);
+    if !facts.has_date {
+        date(&mut head);
+    }
+    match (facts.body, facts.declared_length) {
+        (ResponseBody::Length(length), _) | (ResponseBody::None, Some(length)) => {
+            head.length(length)
+        }
+        _ if answering.chunked => head.chunked(),
+        _ => (),
+    }
+    match (answering.keep_alive, answering.client) {
+        (false, _) => head.field("Connection", b"close"),
+        (true, Version::Http10) => head.field("Connection", b"keep-alive"),
+        (true, Version::Http11) => (),
+    }
+    head.finish();
+}
+
+/// Writes an interim response (1xx).
+pub(crate) fn interim(out: &mut Vec<u8>, facts: &ResponseFacts<'_>, headers: &[Header<'_>]) {
+    let mut head = HeadWriter::response(out, facts.status, facts.reason);
+    pass(&mut head, facts, headers);
+    if let Some(token) = facts.upgrade {
+        head.field("Connection", b"Upgrade");
+        head.field("Upgrade", token.as_bytes());
+    }
+    head.finish();
+}
+
+fn pass(head: &mut HeadWriter<'_>, facts: &ResponseFacts<'_>, headers: &[Header<'_>]) {
+    for field in headers {
+        let length = field.name.len() == 14 && field.name.eq_ignore_ascii_case("content-length");
+        let named = facts.connection_names && named_by_connection(headers, field.name);
+        if !length && !is_hop_by_hop(field.name) && !named {
+            head.field(field.name, field.value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_wire::{judge_request, judge_response};
+
+    use super::*;
+
+    fn forwarded(head: &str, trusted: bool, upgrade: &[&str]) -> String {
+        let mut storage = [httparse::EMPTY_HEADER; 32];
+        let mut request_head = httparse::Request::new(&mut storage);
+        assert!(request_head.parse(head.as_bytes()).expect("it parses").is_complete());
+        let facts = judge_request(&request_head).expect("it is sound");
+        let id = RequestId::received(b"id").expect("an id");
+        let allowed: Vec<String> = upgrade.iter().map(|token| (*token).to_owned()).collect();
+        let tokens = allowed_upgrade(&facts, request_head.headers, &allowed);
+        let told =
+            Told { client: "10.0.0.9".parse().ok(), trusted, id: &id, upgrade: tokens.as_deref() };
+        let mut out = Vec::new();
+        let at = request(&mut out, &facts, request_head.headers, &told, None);
+        assert!(out[..at].ends_with(b"HTTP/1.1\r\n"));
+        String::from_utf8(out[at..].to_vec()).expect("text")
+    }
+
+    const TOLD: &str = "X-Forwarded-For: 10.0.0.9\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: h\r\nX-Request-Id: id\r\n";
+
+    #[test]
+    fn what_belongs_to_one_connection_stays_here() {
+        let head = "GET / HTTP/1.1\r\nHost: h\r\nConnection: a\r\nA: 1\r\nB: 2\r\nconnection: B, close\r\nTE: trailers\r\nC: 3\r\nKeep-Alive: 1\r\n\r\n";
+        assert_eq!(forwarded(head, false, &[]), format!("C: 3\r\n{TOLD}\r\n"));
+    }
+
+    #[test]
+    fn strangers_cannot_say_who_they_are_and_trusted_proxies_can() {
+        let head = "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: e\r\nForwarded: for=6.6.6.6\r\n\r\n";
+        assert_eq!(forwarded(head, false, &[]), format!("{TOLD}\r\n"));
+        assert_eq!(
+            forwarded(head, true, &[]),
+            "X-Forwarded-Proto: https\r\nX-Forwarded-Host: e\r\nForwarded: for=6.6.6.6\r\nX-Forwarded-For: 6.6.6.6, 10.0.0.9\r\nX-Request-Id: id\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn only_allowed_upgrades_go_on() {
+        let head = "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c, WebSocket\r\nHTTP2-Settings: x\r\n\r\n";
+        assert_eq!(
+            forwarded(head, false, &["websocket"]),
+            format!("{TOLD}Connection: Upgrade\r\nUpgrade: WebSocket\r\n\r\n")
+        );
+        assert_eq!(forwarded(head, false, &[]), format!("{TOLD}\r\n"));
+    }
+
+    #[test]
+    fn framing_and_hop_counts_are_written_anew() {
+        let post =
+            "POST / HTTP/1.0\r\nHost: h\r\nContent-Length: 007\r\nExpect: 100-continue\r\n\r\n";
+        assert_eq!(forwarded(post, false, &[]), format!("Content-Length: 7\r\n{TOLD}\r\n"));
+        let options = "OPTIONS * HTTP/1.1\r\nHost: h\r\nMax-Forwards: 3\r\n\r\n";
+        assert_eq!(forwarded(options, false, &[]), format!("Max-Forwards: 2\r\n{TOLD}\r\n"));
+    }
+
+    #[test]
+    fn responses_get_their_framing_and_a_date() {
+        let head = b"HTTP/1.0 200 Fine\r\nConnection: X\r\nX: 1\r\nServer: s\r\n\r\n";
+        let mut storage = [httparse::EMPTY_HEADER; 8];
+        let mut parsed = httparse::Response::new(&mut storage);
+        assert!(parsed.parse(head).expect("it parses").is_complete());
+        let facts = judge_response(&parsed, false).expect("it is sound");
+        let mut out = Vec::new();
+        let answering = Answering { client: Version::Http11, keep_alive: true, chunked: true };
+        response(&mut out, &facts, parsed.headers, answering, |head| head.field("Date", b"now"));
+        assert_eq!(
+            out,
+            b"HTTP/1.1 200 Fine\r\nServer: s\r\nDate: now\r\nTransfer-Encoding: chunked\r\n\r\n"
+        );
+    }
+}

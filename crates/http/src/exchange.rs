@@ -1,0 +1,366 @@
+//! One request and its answer over one connection to a server. Both directions move in one poll:
+//! a server may answer while it is still being told, and a client may leave at any moment.
+
+use std::{
+    future::poll_fn,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tidegate_h1::{Coding, Conn, Decoder, Flow, FlowError, HeadError, Waiting};
+use tidegate_net::Socket;
+use tidegate_table::Attempt;
+use tidegate_wire::{
+    BadResponse, ChunkDecoder, ResponseBody, ResponseFacts, Version, judge_response,
+};
+
+use crate::{
+    begin::Job,
+    connection::Client,
+    edit::{self, Answering},
+    sending::{ClientFault, Sending},
+};
+
+/// A response head larger than this is refused.
+const MAX_RESPONSE_HEAD: usize = 64 * 1024;
+const MAX_RESPONSE_FIELDS: usize = 256;
+
+/// So many interim responses are passed on before the server is taken for broken.
+const MAX_INTERIM: usize = 64;
+
+/// How an exchange ended.
+pub(crate) enum Exchanged {
+    /// The answer went out whole.
+    Answered(Answered),
+    /// The client left, or its time was up.
+    ClientGone,
+    /// The answer had begun when the server broke off.
+    Cut(Answered, String),
+    /// Nothing has reached the client.
+    Failed(Attempt, String),
+    /// What the client sent after its head cannot be accepted.
+    Refused(u16, String),
+    /// A tunnel: the head for the client, which has not been written.
+    Switched(Vec<u8>),
+}
+
+/// An answer that was passed on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Answered {
+    pub(crate) status: u16,
+    pub(crate) keep_client: bool,
+    pub(crate) keep_server: bool,
+    /// Nothing but the end of the connection tells the client where the body ends.
+    pub(crate) unframed: bool,
+    /// Payload of the request and of the answer.
+    pub(crate) received: u64,
+    pub(crate) bytes: u64,
+    /// From the attempt's start to the answer's head.
+    pub(crate) after: Duration,
+}
+
+/// A parsed response head.
+enum Head {
+    Final(Flow, Answered),
+    Interim(Vec<u8>),
+    Switching(Vec<u8>),
+}
+
+/// Why a head is not passed on.
+enum Unfit {
+    Bad(BadResponse),
+    ClientGone,
+}
+
+/// An exchange in progress.
+pub(crate) struct Exchange<'e, 'c> {
+    pub(crate) client: &'e mut Client<'c>,
+    pub(crate) server: &'e mut Conn<Socket>,
+    pub(crate) job: &'e Job,
+    pub(crate) sending: Sending<'e>,
+    pub(crate) send_timeout: Duration,
+    pub(crate) read_timeout: Duration,
+    pub(crate) began: std::time::Instant,
+}
+
+impl Exchange<'_, '_> {
+    /// Runs it. Cancel safe in so far as nothing is left behind but the two connections, which are
+    /// of no use afterwards.
+    pub(crate) async fn run(&mut self) -> Exchanged {
+        let (mut flow, mut answered) = match self.head().await {
+            Ok(Head::Final(flow, answered)) => (flow, answered),
+            Ok(Head::Switching(head) | Head::Interim(head)) => return Exchanged::Switched(head),
+            Err(ended) => return ended,
+        };
+        answered.after = self.began.elapsed();
+        if !flow.is_done()
+            && let Err(ended) = self.body(&mut flow, answered).await
+        {
+            return ended;
+        }
+        answered.bytes = flow.payload();
+        answered.received = self.sending.payload();
+        // Whatever the client still has to say of its body is in the way of its next request.
+        answered.keep_client &= self.sending.is_done();
+        answered.keep_server &= self.sending.is_done() && self.server.ahead().is_empty();
+        Exchanged::Answered(answered)
+    }
+
+    /// Sends, and waits for a head that is not interim.
+    async fn head(&mut self) -> Result<Head, Exchanged> {
+        for _ in 0..MAX_INTERIM {
+            let mut mark = u64::MAX;
+            let head = poll_fn(|cx| self.poll_head(cx, &mut mark)).await?;
+            match head {
+                Head::Interim(bytes) => self.interim(&bytes).await?,
+                head => return Ok(head),
+            }
+        }
+        Err(Exchanged::Failed(Attempt::Malformed, "too many interim responses".into()))
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>, mark: &mut u64) -> Poll<Result<Head, Exchanged>> {
+        if let Err(fault) = self.send(cx) {
+            return Poll::Ready(Err(fault));
+        }
+        if let Poll::Ready(head) = self.poll_answer(cx) {
+            return Poll::Ready(head);
+        }
+        if self.sending.is_over()
+            && self.client.conn.poll_gone(cx, &self.client.side.worker.scratch).is_ready()
+        {
+            return Poll::Ready(Err(Exchanged::ClientGone));
+        }
+        let waits_for_client = self.sending.waits_for_client() && !self.sending.is_over();
+        let patience = match (waits_for_client, self.sending.is_over()) {
+            (true, _) => self.client.side.listener.settings.timeouts.body,
+            (false, false) => self.send_timeout,
+            (false, true) => self.read_timeout,
+        };
+        ready!(self.poll_patience(cx, mark, self.sending.moves(), patience));
+        Poll::Ready(Err(if waits_for_client {
+            Exchanged::Refused(408, "the body did not come in time".into())
+        } else {
+            Exchanged::Failed(
+                Attempt::TimedOut,
+                format!("no answer within {} ms", patience.as_millis()),
+            )
+        }))
+    }
+
+    fn send(&mut self, cx: &mut Context<'_>) -> Result<(), Exchanged> {
+        let sent = self.sending.poll(
+            cx,
+            self.client.conn,
+            &mut self.server.end,
+            &self.client.side.worker.scratch,
+        );
+        sent.map_err(|fault| match fault {
+            ClientFault::Gone => Exchanged::ClientGone,
+            ClientFault::Refused(status, reason) => Exchanged::Refused(status, reason),
+        })
+    }
+
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Exchanged>> {
+        let Client { side, conn } = &mut *self.client;
+        let worker = side.worker;
+        let passing = Passing {
+            job: self.job,
+            worker,
+            // A client that has more to send than the server wanted cannot go on after this.
+            keep: self.job.keep_alive && self.sending.is_done() && !worker.is_stopping(),
+        };
+        let end = &mut conn.end;
+        let polled = self.server.poll_head(cx, &worker.scratch, MAX_RESPONSE_HEAD, |cx, bytes| {
+            passing.read(cx, bytes, end)
+        });
+        polled.map_err(|error| match error {
+            HeadError::Refused(Unfit::Bad(bad)) => {
+                Exchanged::Failed(Attempt::Malformed, bad.to_string())
+            }
+            HeadError::Refused(Unfit::ClientGone) => Exchanged::ClientGone,
+            HeadError::TooLarge(_) => {
+                Exchanged::Failed(Attempt::Malformed, "the head of the answer is too large".into())
+            }
+            HeadError::Closed => {
+                Exchanged::Failed(Attempt::Failed, "closed before an answer".into())
+            }
+            HeadError::Cut => {
+                Exchanged::Failed(Attempt::Failed, "closed within the head of the answer".into())
+            }
+            HeadError::Io(error) => Exchanged::Failed(Attempt::Failed, error.to_string()),
+        })
+    }
+
+    async fn interim(&mut self, bytes: &[u8]) -> Result<(), Exchanged> {
+        let timer = self.client.side.timer;
+        timer.set(self.client.side.listener.settings.timeouts.send);
+        if crate::answer::write_all(self.client.conn, timer, bytes).await {
+            Ok(())
+        } else {
+            Err(Exchanged::ClientGone)
+        }
+    }
+
+    /// Streams the answer's body, and whatever is left of the request's.
+    async fn body(&mut self, flow: &mut Flow, answered: Answered) -> Result<(), Exchanged> {
+        let mut mark = u64::MAX;
+        poll_fn(|cx| self.poll_body(cx, flow, answered, &mut mark)).await
+    }
+
+    fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        flow: &mut Flow,
+        answered: Answered,
+        mark: &mut u64,
+    ) -> Poll<Result<(), Exchanged>> {
+        // What is wrong with the request now can no longer be told to the client.
+        if self.send(cx).is_err() {
+            return Poll::Ready(Err(Exchanged::ClientGone));
+        }
+        let received = self.sending.payload();
+        let cut = |flow: &Flow, reason: String| {
+            Exchanged::Cut(Answered { bytes: flow.payload(), received, ..answered }, reason)
+        };
+        match flow.poll(
+            cx,
+            self.server,
+            &mut self.client.conn.end,
+            &self.client.side.worker.scratch,
+        ) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+            Poll::Ready(Err(FlowError::Sink(_))) => return Poll::Ready(Err(Exchanged::ClientGone)),
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(cut(flow, error.to_string()))),
+            Poll::Pending => (),
+        }
+        if self.sending.is_over()
+            && self.client.conn.poll_gone(cx, &self.client.side.worker.scratch).is_ready()
+        {
+            return Poll::Ready(Err(Exchanged::ClientGone));
+        }
+        let waits_for_client = flow.waiting() == Waiting::Sink;
+        let patience = if waits_for_client {
+            self.client.side.listener.settings.timeouts.send
+        } else {
+            self.read_timeout
+        };
+        ready!(self.poll_patience(cx, mark, self.sending.moves() + flow.moves(), patience));
+        Poll::Ready(Err(if waits_for_client {
+            Exchanged::ClientGone
+        } else {
+            cut(flow, format!("no more of the body within {} ms", patience.as_millis()))
+        }))
+    }
+
+    /// Ready when nothing has moved for so long; `mark` remembers what had moved.
+    fn poll_patience(
+        &self,
+        cx: &Context<'_>,
+        mark: &mut u64,
+        moves: u64,
+        patience: Duration,
+    ) -> Poll<()> {
+        if *mark != moves {
+            *mark = moves;
+            self.client.side.timer.set(patience);
+        }
+        self.client.side.timer.poll_expired(cx)
+    }
+}
+
+/// Passing a response head on.
+struct Passing<'p> {
+    job: &'p Job,
+    worker: &'p crate::worker::Worker,
+    keep: bool,
+}
+
+impl Passing<'_> {
+    /// Reads a head from the front of `bytes` and, when it is the final one, writes it to the
+    /// client together with what is there of the body.
+    fn read(
+        &self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        client: &mut Socket,
+    ) -> Result<Option<(Head, usize)>, Unfit> {
+        let mut storage = [const { std::mem::MaybeUninit::uninit() }; MAX_RESPONSE_FIELDS];
+        let mut response = httparse::Response::new(&mut []);
+        let parsed = httparse::ParserConfig::default()
+            .parse_response_with_uninit_headers(&mut response, bytes, &mut storage)
+            .map_err(|error| Unfit::Bad(error.into()))?;
+        let httparse::Status::Complete(size) = parsed else {
+            return Ok(None);
+        };
+        let facts = judge_response(&response, self.job.to_head).map_err(Unfit::Bad)?;
+        match facts.status {
+            101 => self.switching(&facts, response.headers).map(|head| Some((head, size))),
+            100..200 => Ok(Some((self.interim(&facts, response.headers), size))),
+            _ => {
+                let (mut flow, answered) = self.passed(&facts, response.headers);
+                let used =
+                    flow.absorb(cx, &bytes[size..], client).map_err(|error| match error {
+                        FlowError::Malformed(_) => Unfit::Bad(BadResponse::Incomplete),
+                        _ => Unfit::ClientGone,
+                    })?;
+                Ok(Some((Head::Final(flow, answered), size + used)))
+            }
+        }
+    }
+
+    fn switching(
+        &self,
+        facts: &ResponseFacts<'_>,
+        headers: &[httparse::Header<'_>],
+    ) -> Result<Head, Unfit> {
+        let asked = self.job.upgrade.as_deref().unwrap_or_default();
+        let token = facts.upgrade.unwrap_or_default();
+        if !asked.split(", ").any(|one| !one.is_empty() && one.eq_ignore_ascii_case(token)) {
+            return Err(Unfit::Bad(BadResponse::Switching));
+        }
+        let mut head = Vec::with_capacity(256);
+        edit::interim(&mut head, facts, headers);
+        Ok(Head::Switching(head))
+    }
+
+    /// HTTP/1.0 knows no interim responses.
+    fn interim(&self, facts: &ResponseFacts<'_>, headers: &[httparse::Header<'_>]) -> Head {
+        let mut head = Vec::new();
+        if self.job.version == Version::Http11 {
+            edit::interim(&mut head, facts, headers);
+        }
+        Head::Interim(head)
+    }
+
+    fn passed(
+        &self,
+        facts: &ResponseFacts<'_>,
+        headers: &[httparse::Header<'_>],
+    ) -> (Flow, Answered) {
+        let unknown = matches!(facts.body, ResponseBody::Chunked | ResponseBody::UntilClose);
+        let unframed = unknown && self.job.version == Version::Http10;
+        let chunked = unknown && !unframed;
+        let keep_client = self.keep && !unframed;
+        let mut head = Vec::with_capacity(512);
+        let answering = Answering { client: self.job.version, keep_alive: keep_client, chunked };
+        edit::response(&mut head, facts, headers, answering, |head| {
+            self.worker.with_date(|date| head.field("Date", date.as_bytes()));
+        });
+        let decoder = match facts.body {
+            ResponseBody::None => Decoder::Done,
+            ResponseBody::Length(length) => Decoder::Length(length),
+            ResponseBody::Chunked => Decoder::Chunked(ChunkDecoder::default()),
+            ResponseBody::UntilClose => Decoder::UntilClose,
+        };
+        let coding = if chunked { Coding::Chunked } else { Coding::Plain };
+        let answered = Answered {
+            status: facts.status,
+            keep_client,
+            keep_server: facts.keep_alive,
+            unframed,
+            ..Answered::default()
+        };
+        (Flow::new(decoder, coding, head), answered)
+    }
+}

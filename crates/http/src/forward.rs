@@ -1,0 +1,379 @@
+//! One turn of a connection: a request, tries at servers until one answers, and the account of it.
+
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Instant};
+
+use tidegate_h1::{Conn, HeadError};
+use tidegate_net::Socket;
+use tidegate_table::{Attempt, Lease, NoServer, Pick, Pool};
+
+use crate::{
+    answer::{self, Answer},
+    attempt::{Failure, Tried, attempt},
+    begin::{Job, Refused, Seen, begin, unreadable},
+    connection::{Client, Side},
+    exchange::Answered,
+    tunnel::Opened,
+};
+
+/// nginx's code for a client that left before its answer.
+const CLIENT_GONE: u16 = 499;
+
+/// How often a request may find that its server has just left before it gives up.
+const MAX_LEFT: usize = 64;
+
+/// What becomes of the connection.
+pub(crate) enum Turn {
+    /// The next request.
+    Next,
+    /// The last answer is out; let it arrive.
+    Close,
+    /// Nothing more to say.
+    Cut,
+    Tunnel(Box<Opened>),
+}
+
+/// Serves one request.
+pub(crate) async fn turn(mut client: Client<'_>) -> Turn {
+    let started = Instant::now();
+    match read(&mut client, started).await {
+        Ok(job) => Forwarding::new(client, job).run().await,
+        Err(Some(refused)) => Box::pin(refuse(client, *refused)).await,
+        Err(None) => Turn::Cut,
+    }
+}
+
+/// Reads a head. `None`: there is nobody to answer.
+async fn read(client: &mut Client<'_>, started: Instant) -> Result<Job, Option<Box<Refused>>> {
+    let Client { side, conn } = client;
+    let settings = &side.listener.settings;
+    let mut armed = false;
+    let head = poll_fn(|cx| {
+        let parse = |_: &mut std::task::Context<'_>, bytes: &[u8]| begin(side, started, bytes);
+        if let Poll::Ready(head) =
+            conn.poll_head(cx, &side.worker.scratch, settings.limits.head, parse)
+        {
+            return Poll::Ready(Some(head));
+        }
+        // From the first byte to the last, however many there are in between.
+        if !armed {
+            side.timer.set(settings.timeouts.header);
+            armed = true;
+        }
+        side.timer.poll_expired(cx).map(|()| None)
+    });
+    let refused = |status, reason: &'static str| {
+        Some(Box::new(unreadable(side, started, status, reason.into())))
+    };
+    match head.await {
+        Some(Ok(job)) => Ok(job),
+        Some(Err(HeadError::Closed | HeadError::Io(_))) => Err(None),
+        Some(Err(HeadError::Cut)) => Err(refused(400, "the head ends within")),
+        Some(Err(HeadError::Refused(refused))) => Err(Some(refused)),
+        Some(Err(HeadError::TooLarge(bytes))) if is_one_line(&bytes) => {
+            Err(refused(414, "an endless request line"))
+        }
+        Some(Err(HeadError::TooLarge(_))) => Err(refused(431, "the head is larger than allowed")),
+        None => Err(refused(408, "the head did not come in time")),
+    }
+}
+
+fn is_one_line(bytes: &[u8]) -> bool {
+    let start = bytes.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(bytes.len());
+    !bytes[start..].contains(&b'\n')
+}
+
+/// Answers a request that no server will see.
+async fn refuse(client: Client<'_>, refused: Refused) -> Turn {
+    let Refused { status, reason, keep_alive, to_head, mut seen } = refused;
+    let Client { side, conn } = client;
+    if side.worker.may_log() {
+        let (request, listener) = (seen.id.as_str(), &*side.listener.live.name);
+        tracing::info!(request, listener, peer = %side.peer, status, reason = &*reason, "request refused");
+    }
+    let keep_alive = keep_alive && !side.worker.is_stopping();
+    let answer = Answer { status, keep_alive, to_head };
+    let limit = side.listener.settings.timeouts.send;
+    let sent = answer::send(side.worker, conn, side.timer, limit, answer, &seen.id).await;
+    seen.account(&side, status, 0, 0);
+    match (sent, keep_alive) {
+        (true, true) => Turn::Next,
+        (true, false) => Turn::Close,
+        (false, _) => Turn::Cut,
+    }
+}
+
+impl Seen {
+    /// Counts the request and hands its record to the access log.
+    fn account(&mut self, side: &Side<'_>, status: u16, received: u64, sent: u64) {
+        self.series.of(side.worker.index).count(status);
+        if let (Some(mut record), Some(log)) = (self.record.take(), &side.worker.shared.access) {
+            record.status = status;
+            record.bytes_received = received;
+            record.bytes_sent = sent;
+            record.duration = self.started.elapsed();
+            log.write(record);
+        }
+    }
+}
+
+/// A request between its first try and its answer.
+struct Forwarding<'c> {
+    client: Client<'c>,
+    job: Job,
+    /// Identities of servers that have failed it.
+    tried: Vec<u64>,
+    last: Option<Failure>,
+    /// Its server's kept connection was dead.
+    fresh: bool,
+}
+
+impl<'c> Forwarding<'c> {
+    fn new(client: Client<'c>, job: Job) -> Self {
+        Self { client, job, tried: Vec::new(), last: None, fresh: false }
+    }
+
+    async fn run(mut self) -> Turn {
+        let mut left = 0;
+        loop {
+            let pool = Arc::clone(&self.job.pool);
+            let pick = match pool.pick(&self.tried, &self.job.key, self.client.side.worker.millis())
+            {
+                Ok(pick) => pick,
+                Err(none) => match self.fall_back() {
+                    true => continue,
+                    false => return self.give_up(&pool, none).await,
+                },
+            };
+            let tried = attempt(&mut self.client, &self.job, &pool, &pick, self.fresh).await;
+            match self.judge(&pool, pick, tried) {
+                Next::Turn(turn) => return turn,
+                Next::Refuse(status, reason) => return self.refuse(status, reason).await,
+                Next::Server => (),
+                Next::SameServer => left += 1,
+            }
+            if left > MAX_LEFT || !self.renew() {
+                return self.refuse(502, "its pool is gone".into()).await;
+            }
+        }
+    }
+
+    /// Every try picks from the newest snapshot; `false` when the pool is no longer there.
+    fn renew(&mut self) -> bool {
+        let name = self.job.pool.name.as_str();
+        let newest = self.client.side.worker.with_snapshot(|snapshot| snapshot.pool(name).cloned());
+        newest.map(|pool| self.job.pool = pool).is_some() || self.fall_back()
+    }
+
+    /// Goes over to the route's other pool, once.
+    fn fall_back(&mut self) -> bool {
+        let Some(name) = self.job.fallback.take() else {
+            return false;
+        };
+        let other =
+            self.client.side.worker.with_snapshot(|snapshot| snapshot.pool(name.as_str()).cloned());
+        other.map(|pool| self.job.pool = pool).is_some()
+    }
+
+    /// Accounts for a try, and says what follows from it.
+    fn judge(&mut self, pool: &Arc<Pool>, pick: Pick<'_>, tried: Tried) -> Next {
+        match tried {
+            Tried::Answered(answered) => self.answered(pool, &pick, answered),
+            Tried::Cut(answered, reason) => self.cut(pool, &pick, answered, &reason),
+            Tried::ClientGone => {
+                self.note(&pick, Attempt::Cancelled);
+                self.account(pool, CLIENT_GONE, 0, 0);
+                Next::Turn(Turn::Cut)
+            }
+            Tried::Failed(failure) => self.failed(pool, &pick, failure),
+            Tried::Left => Next::SameServer,
+            Tried::Local(reason) => self.local(&pick, reason),
+            Tried::Refused(status, reason) => {
+                self.note(&pick, Attempt::Cancelled);
+                Next::Refuse(status, reason)
+            }
+            Tried::Switched(server, head) => self.switched(pool, pick, server, head),
+        }
+    }
+
+    fn answered(&mut self, pool: &Pool, pick: &Pick<'_>, answered: Answered) -> Next {
+        pick.server.state.answered();
+        self.note(pick, Attempt::Answered);
+        self.passed(pool, pick, answered);
+        Next::Turn(if answered.keep_client { Turn::Next } else { Turn::Close })
+    }
+
+    /// The client must not take a broken answer for a whole one.
+    fn cut(&mut self, pool: &Pool, pick: &Pick<'_>, answered: Answered, reason: &str) -> Next {
+        self.note(pick, Attempt::Failed);
+        self.log(pick, Attempt::Failed, reason, "the answer was cut");
+        self.passed(pool, pick, answered);
+        if answered.unframed {
+            self.client.conn.end.reset_on_close();
+        }
+        Next::Turn(Turn::Cut)
+    }
+
+    fn passed(&mut self, pool: &Pool, pick: &Pick<'_>, answered: Answered) {
+        let worker = self.client.side.worker.index;
+        pick.server.state.cells.of(worker).codes.count(answered.status);
+        pool.live.cells.of(worker).upstream_seconds.observe(answered.after);
+        if let Some(record) = &mut self.job.seen.record {
+            record.upstream_duration = Some(answered.after);
+        }
+        self.account(pool, answered.status, answered.received, answered.bytes);
+    }
+
+    fn failed(&mut self, pool: &Pool, pick: &Pick<'_>, failure: Failure) -> Next {
+        let state = pick.lease.state();
+        self.note(pick, failure.cause);
+        self.fresh = failure.cause == Attempt::Stale;
+        if self.fresh {
+            tracing::debug!(upstream = %pool.name, server = &**state.label(), "a kept connection was dead");
+        } else {
+            self.tried.push(state.id());
+            let out = state.failed(&pick.server.spec, self.client.side.worker.millis());
+            let what =
+                if out && !pool.is_single() { "server failed and is out" } else { "server failed" };
+            self.log(pick, failure.cause, &failure.reason, what);
+        }
+        let (cause, may_retry) = (failure.cause, failure.may_retry);
+        self.last = Some(failure);
+        if !may_retry {
+            return Next::Refuse(status_of(cause), String::new());
+        }
+        pool.live.cells.of(self.client.side.worker.index).retries(cause).add(1);
+        Next::Server
+    }
+
+    fn local(&mut self, pick: &Pick<'_>, reason: String) -> Next {
+        let side = self.client.side;
+        side.worker.totals().local_errors.add(1);
+        if side.worker.may_log() {
+            let (server, request) = (&**pick.lease.state().label(), self.job.seen.id.as_str());
+            tracing::error!(upstream = %self.job.pool.name, server, request, reason, "no connection for want of local resources");
+        }
+        self.tried.push(pick.lease.state().id());
+        Next::Server
+    }
+
+    fn switched(
+        &mut self,
+        pool: &Arc<Pool>,
+        pick: Pick<'_>,
+        server: Conn<Socket>,
+        mut head: Vec<u8>,
+    ) -> Next {
+        let Pick { server: picked, lease } = pick;
+        picked.state.answered();
+        let worker = self.client.side.worker.index;
+        let cells = picked.state.cells.of(worker);
+        cells.attempt(Attempt::Answered).add(1);
+        cells.codes.count(101);
+        cells.tunnels.add(1);
+        self.note_record(&lease, Attempt::Answered);
+        self.job.seen.series.of(worker).count(101);
+        let mut server = server;
+        head.append(&mut server.take_ahead());
+        Next::Turn(Turn::Tunnel(Box::new(Opened {
+            lease: lease.into_tunnel(),
+            server: server.end,
+            to_server: self.client.conn.take_ahead(),
+            to_client: head,
+            idle_timeout: pool.upstream.tunnel_idle_timeout.as_duration(),
+            record: self.job.seen.record.take(),
+            started: self.job.seen.started,
+        })))
+    }
+
+    /// Nobody is left to try.
+    async fn give_up(mut self, pool: &Pool, none: NoServer) -> Turn {
+        match self.last.take() {
+            Some(failure) => {
+                self.refuse(status_of(failure.cause), "every server was tried".into()).await
+            }
+            None => {
+                let reason = match none {
+                    NoServer::Empty => "the pool has no server that takes requests",
+                    NoServer::AllOut => "every server is failed or at its limit",
+                };
+                self.refuse(502, format!("{}: {reason}", pool.name)).await
+            }
+        }
+    }
+
+    async fn refuse(mut self, status: u16, reason: String) -> Turn {
+        let side = self.client.side;
+        if !reason.is_empty() && side.worker.may_log() {
+            let request = self.job.seen.id.as_str();
+            tracing::warn!(request, upstream = %self.job.pool.name, status, reason, "no answer from a server");
+        }
+        let whole = self.job.body == tidegate_wire::Body::None;
+        let keep_alive =
+            self.job.keep_alive && whole && status >= 500 && !side.worker.is_stopping();
+        let answer = Answer { status, keep_alive, to_head: self.job.to_head };
+        let limit = side.listener.settings.timeouts.send;
+        let id = self.job.seen.id;
+        let sent =
+            Box::pin(answer::send(side.worker, self.client.conn, side.timer, limit, answer, &id))
+                .await;
+        let pool = Arc::clone(&self.job.pool);
+        self.account(&pool, status, 0, 0);
+        match (sent, keep_alive) {
+            (true, true) => Turn::Next,
+            (true, false) => Turn::Close,
+            (false, _) => Turn::Cut,
+        }
+    }
+
+    fn account(&mut self, pool: &Pool, status: u16, received: u64, sent: u64) {
+        let side = self.client.side;
+        pool.live
+            .cells
+            .of(side.worker.index)
+            .request_seconds
+            .observe(self.job.seen.started.elapsed());
+        if let Some(record) = &mut self.job.seen.record {
+            record.upstream = pool.name.to_string();
+        }
+        self.job.seen.account(&side, status, received, sent);
+    }
+
+    fn note(&mut self, pick: &Pick<'_>, outcome: Attempt) {
+        let cells = pick.server.state.cells.of(self.client.side.worker.index);
+        cells.attempt(outcome).add(1);
+        self.note_record(&pick.lease, outcome);
+    }
+
+    fn note_record(&mut self, lease: &Lease, outcome: Attempt) {
+        let pool = &self.job.pool.name;
+        if let Some(record) = &mut self.job.seen.record {
+            record.upstream = pool.to_string();
+            record.attempts.push((Arc::clone(lease.state().label()), outcome.label()));
+        }
+    }
+
+    fn log(&self, pick: &Pick<'_>, cause: Attempt, reason: &str, what: &'static str) {
+        if self.client.side.worker.may_log() {
+            let (server, cause) = (&**pick.lease.state().label(), cause.label());
+            let request = self.job.seen.id.as_str();
+            tracing::warn!(upstream = %self.job.pool.name, server, cause, reason, request, "{what}");
+        }
+    }
+}
+
+/// What follows a try.
+enum Next {
+    Refuse(u16, String),
+    /// Another try counts.
+    Server,
+    /// It was no try.
+    SameServer,
+    Turn(Turn),
+}
+
+fn status_of(cause: Attempt) -> u16 {
+    match cause {
+        Attempt::TimedOut | Attempt::ConnectTimedOut => 504,
+        _ => 502,
+    }
+}

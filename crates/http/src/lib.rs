@@ -1,0 +1,23 @@
+//! L7: the life of a request. A connection waits without a buffer; a head is read into scratch,
+//! judged, routed and rendered in one go; attempts follow until a server answers; the answer
+//! streams back, or a tunnel opens and the HTTP state is dropped.
+#![forbid(unsafe_code)]
+
+mod access;
+mod answer;
+mod attempt;
+mod begin;
+mod connection;
+mod edit;
+mod exchange;
+mod forward;
+mod identity;
+mod listener;
+mod sending;
+mod tunnel;
+mod variables;
+mod worker;
+
+pub use access::{AccessLog, Format, Record};
+pub use listener::{Limits, Listener, ListenerCells, ListenerLive, Settings, Timeouts, accept};
+pub use worker::{Shared, Totals, Worker};

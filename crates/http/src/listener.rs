@@ -1,0 +1,168 @@
+//! Accepting connections: what a listener is to a worker, and the loop that takes what comes.
+
+use std::{
+    future::poll_fn,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use tidegate_metrics::{Counter, Gauge, PerWorker};
+use tidegate_net::{Acceptor, Peer, Socket, is_local_error};
+use tokio::sync::Notify;
+
+use crate::{connection, worker::Worker};
+
+/// When descriptors have run out, so long nothing is accepted.
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// What clients of a listener may send.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of a request target; above: 414.
+    pub target: usize,
+    /// Bytes of a head; above: 431.
+    pub head: usize,
+    /// Fields of a head; above: 431.
+    pub fields: usize,
+}
+
+/// How long clients of a listener are waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For a whole head.
+    pub header: Duration,
+    /// For the next request.
+    pub keepalive: Duration,
+    /// Between two reads of a body.
+    pub body: Duration,
+    /// Between two writes.
+    pub send: Duration,
+}
+
+/// The settings of a listener.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub limits: Limits,
+    pub timeouts: Timeouts,
+    /// Whose X-Forwarded-For, -Proto, -Host and X-Request-Id are believed.
+    pub trusted: Vec<IpNet>,
+    /// Connections at once, of all workers; 0: no limit.
+    pub max_connections: u32,
+}
+
+/// What is counted about a listener.
+#[derive(Debug)]
+pub struct ListenerLive {
+    pub name: Arc<str>,
+    pub cells: PerWorker<ListenerCells>,
+    open: AtomicU32,
+}
+
+/// One worker's counts about one listener.
+#[derive(Debug, Default)]
+pub struct ListenerCells {
+    pub accepted: Counter,
+    pub active: Gauge,
+}
+
+/// A listener as one worker knows it.
+#[derive(Debug)]
+pub struct Listener {
+    pub index: usize,
+    pub live: Arc<ListenerLive>,
+    pub settings: Settings,
+}
+
+/// A connection, counted while it lasts.
+#[derive(Debug)]
+pub(crate) struct Open {
+    live: Arc<ListenerLive>,
+    worker: usize,
+}
+
+impl ListenerLive {
+    pub fn new(name: &str, workers: usize) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.into(),
+            cells: PerWorker::new(workers),
+            open: AtomicU32::new(0),
+        })
+    }
+
+    /// Connections open now, tunnels among them.
+    pub fn open(&self) -> u32 {
+        self.open.load(Relaxed)
+    }
+}
+
+impl Open {
+    fn new(listener: &Listener, worker: usize) -> Self {
+        let live = Arc::clone(&listener.live);
+        live.open.fetch_add(1, Relaxed);
+        let cells = live.cells.of(worker);
+        cells.accepted.add(1);
+        cells.active.raise();
+        Self { live, worker }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.live.open.fetch_sub(1, Relaxed);
+        self.live.cells.of(self.worker).active.lower();
+    }
+}
+
+/// Accepts until `close` is told, then takes what is still in the queue and closes the socket.
+pub async fn accept(
+    worker: Rc<Worker>,
+    listener: Rc<Listener>,
+    acceptor: Acceptor,
+    close: Rc<Notify>,
+) {
+    let mut told = std::pin::pin!(close.notified());
+    loop {
+        let next = poll_fn(|cx| match acceptor.poll_accept(cx) {
+            Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
+            Poll::Pending => told.as_mut().poll(cx).map(|()| None),
+        });
+        match next.await {
+            Some(Ok((socket, peer))) => admit(&worker, &listener, socket, peer),
+            Some(Err(error)) => refused(&worker, &listener, &error).await,
+            None => return,
+        }
+    }
+}
+
+fn admit(worker: &Rc<Worker>, listener: &Rc<Listener>, socket: Socket, peer: Peer) {
+    let limit = listener.settings.max_connections;
+    let full = limit > 0 && listener.live.open() >= limit;
+    let open = Open::new(listener, worker.index);
+    let (worker, listener) = (Rc::clone(worker), Rc::clone(listener));
+    if full {
+        tokio::task::spawn_local(connection::turn_away(worker, listener, socket, open));
+    } else {
+        tokio::task::spawn_local(connection::serve(worker, listener, socket, peer, open));
+    }
+}
+
+/// Running out of descriptors must not become a busy loop: idle connections to servers are given
+/// up, and the queue waits a little.
+async fn refused(worker: &Worker, listener: &Listener, error: &std::io::Error) {
+    if !is_local_error(error) {
+        // The client left the queue before its turn (ECONNABORTED and its like).
+        return;
+    }
+    worker.totals().local_errors.add(1);
+    worker.idle.borrow_mut().clear();
+    if worker.may_log() {
+        tracing::error!(listener = %listener.live.name, %error, "cannot accept connections for want of local resources");
+    }
+    tokio::time::sleep(BACK_OFF).await;
+}

@@ -1,0 +1,187 @@
+//! One worker: a thread with a runtime of its own, and what its connections share.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use foldhash::fast::RandomState;
+use tidegate_metrics::{Counter, Gauge, PerWorker};
+use tidegate_net::{Scratch, Timers};
+use tidegate_pool::{Budget, Idle};
+use tidegate_table::{PoolLive, Reader, Series, Snapshot, Table};
+
+use crate::{access::AccessLog, identity::RequestId, listener::Listener};
+
+/// How often idle connections are looked after.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Series kept at hand before they are looked up anew.
+const MAX_SERIES: usize = 4_096;
+
+/// Lines about failing servers that one worker writes a second; more are counted.
+const LINES_A_SECOND: u32 = 20;
+
+/// What all workers share.
+#[derive(Debug)]
+pub struct Shared {
+    pub table: Arc<Table>,
+    /// Failures are told by milliseconds since then; it lies in the past.
+    pub epoch: Instant,
+    pub budget: Arc<Budget>,
+    pub totals: PerWorker<Totals>,
+    pub access: Option<AccessLog>,
+}
+
+/// One worker's counts about itself.
+#[derive(Debug, Default)]
+pub struct Totals {
+    /// Descriptors, ports or memory ran out.
+    pub local_errors: Counter,
+    /// Lines about failing servers that were not written.
+    pub lines_dropped: Counter,
+    /// Milliseconds since the epoch when the worker last looked at its clock.
+    pub alive: Gauge,
+}
+
+/// A series at hand. It holds what its key was made from, so that no address can come to mean
+/// something else meanwhile.
+#[derive(Debug)]
+struct Known {
+    series: Arc<Series>,
+    _route: Arc<str>,
+    _live: Arc<PoolLive>,
+}
+
+/// One worker.
+#[derive(Debug)]
+pub struct Worker {
+    pub index: usize,
+    pub shared: Arc<Shared>,
+    pub scratch: Scratch,
+    pub timers: Timers,
+    pub idle: RefCell<Idle>,
+    reader: RefCell<Reader>,
+    random: RefCell<fastrand::Rng>,
+    date: RefCell<(u64, String)>,
+    series: RefCell<HashMap<(usize, usize, usize), Known, RandomState>>,
+    stopping: Cell<bool>,
+    lines: Cell<(u64, u32)>,
+}
+
+impl Worker {
+    pub fn new(index: usize, shared: Arc<Shared>) -> Rc<Self> {
+        Rc::new(Self {
+            index,
+            scratch: Scratch::default(),
+            timers: Timers::default(),
+            idle: RefCell::new(Idle::new(Arc::clone(&shared.budget))),
+            reader: RefCell::new(shared.table.reader()),
+            random: RefCell::new(fastrand::Rng::new()),
+            date: RefCell::default(),
+            series: RefCell::default(),
+            stopping: Cell::new(false),
+            lines: Cell::default(),
+            shared,
+        })
+    }
+
+    /// Runs the timers and looks after idle connections. Never ends.
+    pub async fn keep_house(self: Rc<Self>) {
+        let sweeping = async {
+            let mut every = tokio::time::interval(SWEEP);
+            every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                every.tick().await;
+                self.totals().alive.set(self.millis());
+                self.idle.borrow_mut().sweep();
+            }
+        };
+        tokio::join!(sweeping, self.timers.drive());
+    }
+
+    /// The newest snapshot.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(self.reader.borrow_mut().snapshot())
+    }
+
+    pub(crate) fn with_snapshot<T>(&self, look: impl FnOnce(&Snapshot) -> T) -> T {
+        look(self.reader.borrow_mut().snapshot())
+    }
+
+    pub fn totals(&self) -> &Totals {
+        self.shared.totals.of(self.index)
+    }
+
+    /// From now on connections end with their current request; those that wait for one, within
+    /// `linger`.
+    pub fn stop(&self, linger: Duration) {
+        self.stopping.set(true);
+        self.timers.hurry_idle(linger);
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    /// Milliseconds since the epoch.
+    pub(crate) fn millis(&self) -> u64 {
+        u64::try_from(self.shared.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn request_id(&self) -> RequestId {
+        RequestId::random(self.random.borrow_mut().u128(..))
+    }
+
+    /// Writes the date of now (RFC 9110 §5.6.7), made once a second.
+    pub(crate) fn with_date<T>(&self, write: impl FnOnce(&str) -> T) -> T {
+        let now = SystemTime::now();
+        let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let mut date = self.date.borrow_mut();
+        if date.0 != second || date.1.is_empty() {
+            *date = (second, httpdate::fmt_http_date(now));
+        }
+        write(&date.1)
+    }
+
+    /// The series that counts this listener's, route's and pool's requests.
+    pub(crate) fn series(
+        &self,
+        listener: &Listener,
+        route: &Arc<str>,
+        live: &Arc<PoolLive>,
+    ) -> Arc<Series> {
+        let key = (listener.index, Arc::as_ptr(route).addr(), Arc::as_ptr(live).addr());
+        let mut known = self.series.borrow_mut();
+        if let Some(known) = known.get(&key) {
+            return Arc::clone(&known.series);
+        }
+        let series = live.series(&listener.live.name, route);
+        if known.len() >= MAX_SERIES {
+            known.clear();
+        }
+        let entry = Known {
+            series: Arc::clone(&series),
+            _route: Arc::clone(route),
+            _live: Arc::clone(live),
+        };
+        known.insert(key, entry);
+        series
+    }
+
+    /// Whether one more line about a failing server may be written now.
+    pub(crate) fn may_log(&self) -> bool {
+        let second = self.millis() / 1_000;
+        let (last, lines) = self.lines.get();
+        let lines = if last == second { lines } else { 0 };
+        self.lines.set((second, lines + 1));
+        let allowed = lines < LINES_A_SECOND;
+        if !allowed {
+            self.totals().lines_dropped.add(1);
+        }
+        allowed
+    }
+}

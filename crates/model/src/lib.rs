@@ -1,0 +1,18 @@
+//! The values everything else speaks of: names, addresses, servers, upstreams, routes and the
+//! dyups text form. Pure: no IO, no clock, no runtime.
+#![forbid(unsafe_code)]
+
+pub mod address;
+pub mod dyups;
+pub mod name;
+pub mod route;
+pub mod template;
+pub mod units;
+pub mod upstream;
+
+pub use address::Address;
+pub use name::Name;
+pub use route::{HostPattern, PathPattern, Route};
+pub use template::Template;
+pub use units::{Size, Span};
+pub use upstream::{Balance, Resolved, ServerSpec, Upstream, UpstreamSpec, WhenAllDown};

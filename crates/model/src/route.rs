@@ -1,0 +1,171 @@
+//! Routes: which requests go to which pool. Tried in file order, the first match wins.
+
+use std::net::IpAddr;
+
+use crate::{Name, Size, Template};
+
+/// One `[[route]]`.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// What the metrics and logs call it: its first host and its path, as typed.
+    pub label: String,
+    /// The names of the listeners it serves; empty: every http listener.
+    pub listeners: Vec<String>,
+    /// Empty: any host.
+    pub hosts: Vec<HostPattern>,
+    pub path: PathPattern,
+    /// The name of the pool.
+    pub upstream: Template,
+    /// What the template may name, as patterns with `*`; empty: any pool.
+    pub upstream_in: Vec<String>,
+    /// Used when the template names no pool, or one without an eligible server.
+    pub fallback: Option<Name>,
+    /// Upgrade tokens, in lower case, that may open a tunnel.
+    pub upgrade: Vec<String>,
+    /// The largest request body; `None`: no limit.
+    pub max_body: Option<Size>,
+    /// Pass `%2F` in a path instead of refusing it.
+    pub allow_encoded_slash: bool,
+}
+
+/// A host as a route names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostPattern {
+    /// In lower case.
+    Exact(String),
+    /// `*.example.com` is kept as `.example.com`: any name that ends so and is longer.
+    Suffix(String),
+}
+
+/// A path as a route names it.
+#[derive(Clone, Debug)]
+pub enum PathPattern {
+    Exact(String),
+    Prefix(String),
+    Regex(regex::bytes::Regex),
+}
+
+impl Route {
+    /// Whether a request to `host` (lower case, no port) and `path` (normalised) is this route's.
+    pub fn matches(&self, listener: &str, host: &str, path: &[u8]) -> bool {
+        (self.listeners.is_empty() || self.listeners.iter().any(|name| name == listener))
+            && (self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(host)))
+            && self.path.matches(path)
+    }
+
+    /// Whether the template of this route may name that pool.
+    pub fn may_name(&self, pool: &str) -> bool {
+        self.upstream_in.is_empty()
+            || self.upstream_in.iter().any(|pattern| glob(pattern.as_bytes(), pool.as_bytes()))
+    }
+}
+
+impl HostPattern {
+    /// Reads `example.com` or `*.example.com`; `None` when it is neither.
+    pub fn parse(text: &str) -> Option<Self> {
+        let host = |text: &str| {
+            let bare = text.trim_start_matches('[').trim_end_matches(']');
+            bare.parse::<IpAddr>().is_ok()
+                || (!text.is_empty()
+                    && text
+                        .bytes()
+                        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')))
+        };
+        let text = text.to_ascii_lowercase();
+        match text.strip_prefix('*') {
+            Some(suffix) if suffix.starts_with('.') && host(&suffix[1..]) => {
+                Some(Self::Suffix(suffix.into()))
+            }
+            Some(_) => None,
+            None => host(&text).then_some(Self::Exact(text)),
+        }
+    }
+
+    fn matches(&self, host: &str) -> bool {
+        match self {
+            Self::Exact(name) => name == host,
+            Self::Suffix(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
+        }
+    }
+}
+
+impl PathPattern {
+    /// Reads a prefix, `= /exact` or `~ regex`.
+    ///
+    /// # Errors
+    /// When a prefix or an exact path does not start with `/`, or the expression is not one.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let rooted = |path: &str| {
+            if path.starts_with('/') {
+                Ok(path.to_owned())
+            } else {
+                Err("a path starts with '/'".to_owned())
+            }
+        };
+        if let Some(path) = text.strip_prefix("= ") {
+            return rooted(path).map(Self::Exact);
+        }
+        let Some(expression) = text.strip_prefix("~ ") else {
+            return rooted(text).map(Self::Prefix);
+        };
+        // A bound on the compiled size: a route is written by the operator, but by mistake too.
+        let built = regex::bytes::RegexBuilder::new(expression).size_limit(1 << 20).build();
+        built.map(Self::Regex).map_err(|error| error.to_string())
+    }
+
+    fn matches(&self, path: &[u8]) -> bool {
+        match self {
+            Self::Exact(exact) => path == exact.as_bytes(),
+            Self::Prefix(prefix) => path.starts_with(prefix.as_bytes()),
+            Self::Regex(regex) => regex.is_match(path),
+        }
+    }
+}
+
+/// `*` stands for any run of bytes; ASCII case does not matter, as in pool names. Linear in
+/// practice, and bounded by the product of two short texts.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    match pattern {
+        [] => text.is_empty(),
+        [b'*', rest @ ..] => (0..=text.len()).any(|at| glob(rest, &text[at..])),
+        [first, rest @ ..] => {
+            text.first().is_some_and(|b| b.eq_ignore_ascii_case(first)) && glob(rest, &text[1..])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_match_whole_or_by_suffix() {
+        let wild = HostPattern::parse("*.Im.example.com").expect("a pattern");
+        assert!(wild.matches("a.im.example.com") && wild.matches("a.b.im.example.com"));
+        assert!(!wild.matches("im.example.com") && !wild.matches("xim.example.com"));
+        assert!(
+            HostPattern::parse("Chat.example.com").expect("a pattern").matches("chat.example.com")
+        );
+        assert!(HostPattern::parse("[::1]").is_some());
+        for text in ["", "*", "*x", "a b", "a/b"] {
+            assert!(HostPattern::parse(text).is_none(), "{text:?} was read");
+        }
+    }
+
+    #[test]
+    fn paths_match_by_prefix_exactly_or_by_expression() {
+        let matches = |pattern: &str, path: &str| {
+            PathPattern::parse(pattern).expect("a pattern").matches(path.as_bytes())
+        };
+        assert!(matches("/ws/", "/ws/a") && !matches("/ws/", "/ws"));
+        assert!(matches("= /ws", "/ws") && !matches("= /ws", "/ws/"));
+        assert!(matches("~ ^/v[0-9]+/", "/v12/x") && !matches("~ ^/v[0-9]+/", "/va/"));
+        assert!(PathPattern::parse("ws").is_err() && PathPattern::parse("~ (").is_err());
+    }
+
+    #[test]
+    fn a_template_may_name_what_its_patterns_allow() {
+        assert!(glob(b"Webapp_*", b"webapp_b") && glob(b"*", b"") && glob(b"a*c", b"abc"));
+        assert!(!glob(b"Webapp_*", b"other") && !glob(b"a*c", b"ab"));
+    }
+}

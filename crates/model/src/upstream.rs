@@ -1,0 +1,212 @@
+//! One pool: as somebody defined it ([`UpstreamSpec`], every key optional) and as it is meant once
+//! the defaults are filled in ([`Upstream`]). The specification is what the journal keeps and what
+//! the admin API shows; its serde form is the shape of interface §2 and §3.2.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Address, Span, Template};
+
+/// A pool as defined: what is absent comes from `[upstream_defaults]`, then from the built-in values.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpstreamSpec {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub balance: Option<Balance>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub servers: Option<Vec<ServerSpec>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keepalive: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keepalive_timeout: Option<Span>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keepalive_requests: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keepalive_time: Option<Span>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_header: Option<Template>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when_all_down: Option<WhenAllDown>,
+    #[serde(skip_serializing_if = "TimeoutsSpec::is_empty")]
+    pub timeouts: TimeoutsSpec,
+    #[serde(skip_serializing_if = "TunnelSpec::is_empty")]
+    pub tunnel: TunnelSpec,
+}
+
+/// `[upstream.NAME.timeouts]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TimeoutsSpec {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect: Option<Span>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub send: Option<Span>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read: Option<Span>,
+}
+
+/// `[upstream.NAME.tunnel]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TunnelSpec {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<Span>,
+}
+
+/// One server of a pool, with the defaults of nginx's `server` line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerSpec {
+    pub address: Address,
+    /// 0: no new requests or tunnels.
+    #[serde(default = "one")]
+    pub weight: u32,
+    /// Requests and tunnels at once; 0: no limit.
+    #[serde(default)]
+    pub max_conns: u32,
+    /// Failures within `fail_timeout` that mark it failed; 0: never.
+    #[serde(default = "one")]
+    pub max_fails: u32,
+    #[serde(default = "ten_seconds")]
+    pub fail_timeout: Span,
+    #[serde(default)]
+    pub backup: bool,
+    #[serde(default)]
+    pub down: bool,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+const fn ten_seconds() -> Span {
+    Span::from_secs(10)
+}
+
+/// How a server is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    IpHash,
+    #[default]
+    RoundRobin,
+}
+
+/// What happens when nobody is eligible only because of failures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenAllDown {
+    /// Answer at once, as nginx does.
+    Fail,
+    /// Pick as if none were marked.
+    #[default]
+    TryAll,
+}
+
+/// A pool as meant: nothing is optional any more.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Upstream {
+    pub balance: Balance,
+    pub servers: Vec<ServerSpec>,
+    /// Idle connections kept per worker.
+    pub keepalive: u32,
+    pub keepalive_timeout: Span,
+    /// Requests over one connection; 0: no limit.
+    pub keepalive_requests: u64,
+    pub keepalive_time: Span,
+    pub host_header: Template,
+    pub when_all_down: WhenAllDown,
+    pub connect_timeout: Span,
+    pub send_timeout: Span,
+    pub read_timeout: Span,
+    pub tunnel_idle_timeout: Span,
+}
+
+/// What the host names of a pool were resolved to, by the text of the address.
+pub type Resolved = BTreeMap<String, Vec<SocketAddr>>;
+
+impl ServerSpec {
+    pub fn new(address: Address) -> Self {
+        Self {
+            address,
+            weight: one(),
+            max_conns: 0,
+            max_fails: one(),
+            fail_timeout: ten_seconds(),
+            backup: false,
+            down: false,
+            tags: BTreeMap::new(),
+        }
+    }
+}
+
+impl UpstreamSpec {
+    /// The pool this definition means when `defaults` fill its gaps.
+    pub fn resolve(&self, defaults: &Self) -> Upstream {
+        macro_rules! pick {
+            ($($key:ident).+, $built_in:expr) => {
+                self.$($key).+.clone().or_else(|| defaults.$($key).+.clone()).unwrap_or_else(|| $built_in)
+            };
+        }
+        Upstream {
+            balance: pick!(balance, Balance::default()),
+            servers: self.servers.clone().unwrap_or_default(),
+            keepalive: pick!(keepalive, 64),
+            // Below what servers use (Node: 5 s), so that a POST does not meet a dying connection.
+            keepalive_timeout: pick!(keepalive_timeout, Span::from_secs(4)),
+            keepalive_requests: pick!(keepalive_requests, 0),
+            keepalive_time: pick!(keepalive_time, Span::from_secs(3_600)),
+            host_header: pick!(
+                host_header,
+                Template::parse("${header:host}").expect("the built-in template is one")
+            ),
+            when_all_down: pick!(when_all_down, WhenAllDown::default()),
+            connect_timeout: pick!(timeouts.connect, Span::from_secs(3)),
+            send_timeout: pick!(timeouts.send, Span::from_secs(60)),
+            read_timeout: pick!(timeouts.read, Span::from_secs(60)),
+            tunnel_idle_timeout: pick!(tunnel.idle_timeout, Span::from_secs(86_400)),
+        }
+    }
+}
+
+impl TimeoutsSpec {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl TunnelSpec {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_are_filled_from_the_defaults_then_from_the_built_in_values() {
+        let spec = UpstreamSpec { keepalive: Some(8), ..UpstreamSpec::default() };
+        let defaults = UpstreamSpec {
+            keepalive: Some(9),
+            timeouts: TimeoutsSpec { read: Some(Span::from_secs(1)), ..TimeoutsSpec::default() },
+            ..UpstreamSpec::default()
+        };
+        let upstream = spec.resolve(&defaults);
+        assert_eq!((upstream.keepalive, upstream.read_timeout), (8, Span::from_secs(1)));
+        assert_eq!(upstream.send_timeout, Span::from_secs(60));
+        assert_eq!(upstream.host_header.as_str(), "${header:host}");
+    }
+
+    #[test]
+    fn a_specification_survives_its_journal_form() {
+        let text = r#"{"servers":[{"address":"10.0.0.1:80","weight":3,"max_conns":0,"max_fails":1,"fail_timeout":"10s","backup":false,"down":true}],"timeouts":{"read":"5s"}}"#;
+        let spec: UpstreamSpec = serde_json::from_str(text).expect("it reads");
+        assert_eq!(serde_json::to_string(&spec).expect("it prints"), text);
+        assert!(serde_json::from_str::<UpstreamSpec>(r#"{"nope":1}"#).is_err());
+    }
+}

@@ -1,0 +1,17 @@
+//! Sockets as the rest of the house sees them: ends to read from and write to, listeners,
+//! connects, the scratch buffers lent while bytes pass through, and a worker's timers.
+#![forbid(unsafe_code)]
+
+mod connect;
+mod descriptors;
+mod end;
+mod listen;
+mod scratch;
+mod timer;
+
+pub use connect::{ConnectError, Place, connect, is_local_error};
+pub use descriptors::{Descriptors, raise_limit};
+pub use end::{End, Socket};
+pub use listen::{Acceptor, Bound, ListenAddress, ListenError, Options, Peer, bind};
+pub use scratch::{Lent, ROOM, SIZE, Scratch};
+pub use timer::{Timer, Timers};

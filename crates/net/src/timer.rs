@@ -1,0 +1,320 @@
+//! A worker's timers. A connection moves its deadline at every step of every request, and nearly
+//! none is ever reached: so moving one later is a store, and the queue learns of it only when the
+//! old time comes. tokio's own timers would take a lock and re-sort at each move.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    future::poll_fn,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+/// Deadlines are kept to this precision: they fire up to one tick late, never early.
+const TICK: Duration = Duration::from_millis(10);
+
+const NEVER: u64 = u64::MAX;
+
+/// The timers of one worker; clones share them. Somebody must run [`Timers::drive`].
+#[derive(Clone, Debug)]
+pub struct Timers(Rc<RefCell<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    epoch: Instant,
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+    /// Entries to look at when their tick has come; an entry may stand in several, and counts in
+    /// the one it knows itself to be queued in.
+    queue: BTreeMap<u64, Vec<u32>>,
+    driver: Option<Waker>,
+    /// The tick the driver sleeps for.
+    sleeping_for: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    deadline: u64,
+    queued: u64,
+    waker: Option<Waker>,
+    idle: bool,
+}
+
+/// One deadline, of one task. Freed when dropped.
+#[derive(Debug)]
+pub struct Timer {
+    timers: Timers,
+    key: u32,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self(Rc::new(RefCell::new(Inner {
+            epoch: Instant::now(),
+            entries: Vec::new(),
+            free: Vec::new(),
+            queue: BTreeMap::new(),
+            driver: None,
+            sleeping_for: NEVER,
+        })))
+    }
+}
+
+impl Timers {
+    /// A new timer, not set.
+    pub fn timer(&self) -> Timer {
+        let mut inner = self.0.borrow_mut();
+        let key = inner.free.pop().unwrap_or_else(|| {
+            inner.entries.push(Entry { deadline: NEVER, queued: NEVER, waker: None, idle: false });
+            u32::try_from(inner.entries.len() - 1).expect("descriptors run out long before")
+        });
+        Timer { timers: self.clone(), key }
+    }
+
+    /// Brings the deadlines of all idle timers forward to `after` from now.
+    pub fn hurry_idle(&self, after: Duration) {
+        let inner = &mut *self.0.borrow_mut();
+        let deadline = inner.tick_after(after);
+        for key in 0..inner.entries.len() {
+            let entry = &mut inner.entries[key];
+            if entry.idle && entry.deadline > deadline {
+                entry.deadline = deadline;
+                inner.queue_up(key);
+            }
+        }
+    }
+
+    /// Wakes tasks whose deadline has come. Never ends.
+    pub async fn drive(&self) {
+        loop {
+            let next = self.fire();
+            let sleep = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let earlier = poll_fn(|cx| self.poll_earlier(cx, next));
+            tokio::select! {
+                () = sleep => (),
+                () = earlier => (),
+            }
+        }
+    }
+
+    /// Ready when a deadline before the one slept for was set.
+    fn poll_earlier(&self, cx: &Context<'_>, slept_for: Option<Instant>) -> Poll<()> {
+        let mut inner = self.0.borrow_mut();
+        let first = inner.queue.keys().next().map(|tick| inner.instant(*tick));
+        if first != slept_for {
+            return Poll::Ready(());
+        }
+        inner.sleeping_for = inner.queue.keys().next().copied().unwrap_or(NEVER);
+        inner.driver = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Wakes everybody who is due, and says when to come back.
+    fn fire(&self) -> Option<Instant> {
+        let inner = &mut *self.0.borrow_mut();
+        inner.sleeping_for = NEVER;
+        let now = inner.now();
+        while let Some(bucket) = inner.queue.first_entry().filter(|bucket| *bucket.key() <= now) {
+            let (tick, keys) = bucket.remove_entry();
+            for key in keys {
+                let entry = &mut inner.entries[key as usize];
+                if entry.queued != tick {
+                    continue;
+                }
+                entry.queued = NEVER;
+                if entry.deadline > now {
+                    inner.queue_up(key as usize);
+                } else if let Some(waker) = entry.waker.take() {
+                    waker.wake();
+                }
+            }
+        }
+        inner.queue.keys().next().map(|tick| inner.instant(*tick))
+    }
+}
+
+impl Inner {
+    /// Whole ticks that have passed.
+    fn now(&self) -> u64 {
+        let ticks = self.epoch.elapsed().as_millis() / TICK.as_millis();
+        u64::try_from(ticks).unwrap_or(NEVER - 1)
+    }
+
+    fn tick_after(&self, after: Duration) -> u64 {
+        let ticks = (self.epoch.elapsed() + after).as_millis() / TICK.as_millis() + 1;
+        u64::try_from(ticks).unwrap_or(NEVER - 1)
+    }
+
+    fn instant(&self, tick: u64) -> Instant {
+        // The sum of an uptime and the longest span configurable is far below the type's range.
+        self.epoch + Duration::from_millis(tick.saturating_mul(10))
+    }
+
+    fn queue_up(&mut self, key: usize) {
+        let entry = &mut self.entries[key];
+        if entry.deadline >= entry.queued {
+            return;
+        }
+        entry.queued = entry.deadline;
+        self.queue
+            .entry(entry.deadline)
+            .or_default()
+            .push(u32::try_from(key).expect("keys are made from u32"));
+        if entry.deadline < self.sleeping_for
+            && let Some(driver) = self.driver.take()
+        {
+            driver.wake();
+        }
+    }
+}
+
+impl Timer {
+    /// Moves the deadline to `after` from now.
+    pub fn set(&self, after: Duration) {
+        let inner = &mut *self.timers.0.borrow_mut();
+        let deadline = inner.tick_after(after);
+        inner.entries[self.key as usize].deadline = deadline;
+        inner.queue_up(self.key as usize);
+    }
+
+    pub fn clear(&self) {
+        self.timers.0.borrow_mut().entries[self.key as usize].deadline = NEVER;
+    }
+
+    /// Whether its owner only waits for something to do: see [`Timers::hurry_idle`].
+    pub fn set_idle(&self, idle: bool) {
+        self.timers.0.borrow_mut().entries[self.key as usize].idle = idle;
+    }
+
+    /// Ready when the deadline has passed; else the task is woken when it does.
+    pub fn poll_expired(&self, cx: &Context<'_>) -> Poll<()> {
+        let inner = &mut *self.timers.0.borrow_mut();
+        if inner.entries[self.key as usize].deadline == NEVER {
+            return Poll::Pending;
+        }
+        let now = inner.now();
+        let entry = &mut inner.entries[self.key as usize];
+        if entry.deadline <= now {
+            return Poll::Ready(());
+        }
+        if !entry.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            entry.waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Waits for the deadline. Cancel safe.
+    pub async fn expired(&self) {
+        poll_fn(|cx| self.poll_expired(cx)).await;
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        let inner = &mut *self.timers.0.borrow_mut();
+        let entry = &mut inner.entries[self.key as usize];
+        entry.deadline = NEVER;
+        entry.waker = None;
+        entry.idle = false;
+        // `queued` stays: the next owner is found through the old place in the queue, if any.
+        inner.free.push(self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(test: impl Future<Output = ()>) {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        tokio::task::LocalSet::new().block_on(&runtime, test);
+    }
+
+    fn millis(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    fn driven() -> Timers {
+        let timers = Timers::default();
+        let driver = timers.clone();
+        tokio::task::spawn_local(async move { driver.drive().await });
+        timers
+    }
+
+    #[test]
+    fn deadlines_fire_in_their_order_and_not_before() {
+        run(async {
+            let timers = driven();
+            let started = Instant::now();
+            let (late, early) = (timers.timer(), timers.timer());
+            late.set(millis(80));
+            tokio::task::yield_now().await;
+            early.set(millis(20));
+            tokio::select! {
+                () = late.expired() => panic!("the late one came first"),
+                () = early.expired() => assert!(started.elapsed() >= millis(20)),
+            }
+            late.expired().await;
+            assert!(started.elapsed() >= millis(80));
+        });
+    }
+
+    #[test]
+    fn a_deadline_moved_later_or_cleared_does_not_fire() {
+        run(async {
+            let timers = driven();
+            let (moved, cleared, other) = (timers.timer(), timers.timer(), timers.timer());
+            moved.set(millis(20));
+            cleared.set(millis(20));
+            moved.set(Duration::from_secs(3_600));
+            cleared.clear();
+            other.set(millis(60));
+            tokio::select! {
+                () = moved.expired() => panic!("it was moved"),
+                () = cleared.expired() => panic!("it was cleared"),
+                () = other.expired() => (),
+            }
+        });
+    }
+
+    #[test]
+    fn a_timer_of_a_new_owner_knows_nothing_of_the_last_one() {
+        run(async {
+            let timers = driven();
+            let first = timers.timer();
+            first.set(millis(10));
+            drop(first);
+            let (second, other) = (timers.timer(), timers.timer());
+            other.set(millis(50));
+            tokio::select! {
+                () = second.expired() => panic!("it was never set"),
+                () = other.expired() => (),
+            }
+            second.set(millis(10));
+            second.expired().await;
+        });
+    }
+
+    #[test]
+    fn idle_timers_can_be_hurried() {
+        run(async {
+            let timers = driven();
+            let (idle, busy) = (timers.timer(), timers.timer());
+            idle.set(Duration::from_secs(3_600));
+            idle.set_idle(true);
+            busy.set(Duration::from_secs(3_600));
+            timers.hurry_idle(millis(10));
+            tokio::select! {
+                () = idle.expired() => (),
+                () = busy.expired() => panic!("it was not idle"),
+            }
+        });
+    }
+}

@@ -1,0 +1,102 @@
+//! What a request pays for the table, and what a change of it costs.
+
+use std::{
+    future::Future,
+    hint::black_box,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use divan::Bencher;
+use tidegate_balance::Key;
+use tidegate_model::{Address, Name, Resolved, ServerSpec, UpstreamSpec};
+use tidegate_table::{Change, FilePool, FileState, Operation, Options, Origin, Table};
+
+fn main() {
+    divan::main();
+}
+
+fn spec(servers: usize, first: usize) -> UpstreamSpec {
+    let server = |at: usize| {
+        let text = format!("10.{}.{}.{}:80", at >> 16 & 255, at >> 8 & 255, at & 255);
+        ServerSpec::new(Address::parse(&text).expect("an address"))
+    };
+    UpstreamSpec {
+        servers: Some((first..first + servers).map(server).collect()),
+        ..UpstreamSpec::default()
+    }
+}
+
+fn name(pool: usize) -> Name {
+    Name::new(&format!("pool{pool}")).expect("a name")
+}
+
+fn table(pools: usize, servers: usize) -> Arc<Table> {
+    let pool = |at: usize| FilePool {
+        name: name(at),
+        spec: spec(servers, 0),
+        resolved: Resolved::new(),
+        hash: at.to_string(),
+    };
+    let file = FileState { pools: (0..pools).map(pool).collect(), ..FileState::default() };
+    Table::open(Options { workers: 2, state_dir: None }, file).expect("it opens").0
+}
+
+fn replacement(round: usize) -> Change {
+    let operation =
+        Operation::Put { name: name(7), spec: spec(10, round & 1), resolved: Resolved::new() };
+    Change { operations: vec![operation], origin: Origin::Api, caller: String::new(), reason: None }
+}
+
+/// Without a journal a change never waits.
+fn change(table: &Table, round: usize) {
+    let future = std::pin::pin!(table.change(replacement(round)));
+    match future.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(applied) => drop(black_box(applied.expect("it is applied"))),
+        Poll::Pending => unreachable!("nothing to wait for"),
+    }
+}
+
+#[divan::bench(args = [2, 10, 2_000, 10_000])]
+fn pick(bencher: Bencher, servers: usize) {
+    let snapshot = table(1, servers).snapshot();
+    let pool = snapshot.pool("pool0").expect("it is there");
+    let client = Key::from(None);
+    bencher.bench_local(|| drop(black_box(pool.pick(&[], &client, 1))));
+}
+
+#[divan::bench]
+fn read_unchanging(bencher: Bencher) {
+    let mut reader = table(10_000, 2).reader();
+    bencher.bench_local(|| black_box(reader.snapshot().generation));
+}
+
+#[divan::bench]
+fn read_under_constant_updates(bencher: Bencher) {
+    let table = table(10_000, 2);
+    let mut reader = table.reader();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| (0..).take_while(|_| !stop.load(Relaxed)).for_each(|at| change(&table, at)));
+        bencher.bench_local(|| black_box(reader.snapshot().generation));
+        stop.store(true, Relaxed);
+    });
+}
+
+#[divan::bench]
+fn one_change_among_10_000_pools(bencher: Bencher) {
+    let table = table(10_000, 10);
+    let mut round = 0;
+    bencher.bench_local(|| {
+        round += 1;
+        change(&table, round);
+    });
+}
+
+#[divan::bench(sample_count = 10, sample_size = 1)]
+fn open_with_10_000_pools_of_10(bencher: Bencher) {
+    bencher.bench_local(|| drop(black_box(table(10_000, 10))));
+}

@@ -1,0 +1,143 @@
+//! What can be asked of the table and what it answers: the vocabulary of the admin API, dyups and
+//! the configuration file towards the single writer.
+
+use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use tidegate_model::{Name, Resolved, UpstreamSpec};
+
+use crate::{pool::Source, snapshot::Routes};
+
+/// How a table is opened.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// How many threads will count.
+    pub workers: usize,
+    /// Where changes are kept; `None`: in memory only.
+    pub state_dir: Option<PathBuf>,
+}
+
+/// What the configuration file says of pools and routes.
+#[derive(Clone, Debug, Default)]
+pub struct FileState {
+    pub pools: Vec<FilePool>,
+    /// `[upstream_defaults]`
+    pub defaults: UpstreamSpec,
+    pub routes: Arc<Routes>,
+}
+
+/// One `[upstream.NAME]`.
+#[derive(Clone, Debug)]
+pub struct FilePool {
+    pub name: Name,
+    pub spec: UpstreamSpec,
+    pub resolved: Resolved,
+    /// Equal for equal definitions, in every later version too.
+    pub hash: String,
+}
+
+/// One step of a change.
+#[derive(Clone, Debug)]
+pub enum Operation {
+    Delete {
+        name: Name,
+    },
+    /// What is present in the patch replaces, the rest stays as it was; creates the pool if there
+    /// is none (dyups `POST`).
+    Merge {
+        name: Name,
+        patch: UpstreamSpec,
+        resolved: Resolved,
+    },
+    Put {
+        name: Name,
+        spec: UpstreamSpec,
+        resolved: Resolved,
+    },
+}
+
+/// Where a change came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    Api,
+    Dyups,
+    File,
+}
+
+/// Operations that take effect together or not at all.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub operations: Vec<Operation>,
+    pub origin: Origin,
+    /// Who asked, for the log and the history.
+    pub caller: String,
+    pub reason: Option<String>,
+}
+
+/// A change that is on disk (where there is one) and visible.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    pub generation: u64,
+    pub durable: bool,
+    /// From the start of the build to the swap, the wait for the disk included.
+    pub visible: Duration,
+    /// The pools it touched, deleted ones too.
+    pub changed: Vec<Name>,
+    /// Servers that joined and left.
+    pub added: usize,
+    pub removed: usize,
+}
+
+/// A configuration file that was applied.
+#[derive(Clone, Debug)]
+pub struct Reloaded {
+    pub generation: u64,
+    pub durable: bool,
+    /// Pools that are as the file says now and were not before.
+    pub changed: Vec<Name>,
+    pub removed: Vec<Name>,
+    /// Pools whose changes through the API the file replaced.
+    pub replaced_api_changes: Vec<Name>,
+    pub routes_changed: bool,
+}
+
+/// Why a change did not happen. Nothing of it took effect.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Refused {
+    #[error("the table no longer takes changes: its journal has stopped")]
+    Closed,
+    #[error("upstream \"{pool}\": {reason}")]
+    Invalid { pool: Name, reason: String },
+    #[error("there is no upstream \"{0}\"")]
+    NotFound(Name),
+    /// Answered with 507 (interface §3.2).
+    #[error("the change could not be stored, nothing was changed: {what}: {source}")]
+    Storage { what: &'static str, source: Arc<io::Error> },
+}
+
+impl Origin {
+    pub const ALL: [Self; 3] = [Self::Api, Self::Dyups, Self::File];
+
+    /// The label `source` of `tidegate_changes_total`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Dyups => "dyups",
+            Self::File => "file",
+        }
+    }
+
+    pub(crate) fn source(self) -> Source {
+        match self {
+            Self::Api | Self::Dyups => Source::Api,
+            Self::File => Source::File,
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}

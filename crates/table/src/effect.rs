@@ -1,0 +1,56 @@
+//! What a change does, in the words the journal keeps. Planning yields effects, staging and replay
+//! apply them: both meet the same few cases, however many ways there are to ask.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use tidegate_model::{Name, Resolved, UpstreamSpec};
+
+use crate::pool::{Pool, Source};
+
+/// One step of a change, decided. Nothing in it depends on what was there before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Effect {
+    /// The file's definition was compared and is now what the pool was last measured by.
+    FileApplied(Mark),
+    /// The file no longer has a definition of that name.
+    FileForgotten(Name),
+    PoolDelete(Name),
+    PoolPut(Definition),
+}
+
+/// A pool as defined.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Definition {
+    pub(crate) name: Name,
+    pub(crate) order: u64,
+    pub(crate) source: Source,
+    pub(crate) spec: Arc<UpstreamSpec>,
+    pub(crate) resolved: Arc<Resolved>,
+}
+
+/// The file's definition of a pool as last applied. A mark without a pool is the tombstone of one
+/// that the API deleted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Mark {
+    pub(crate) name: Name,
+    pub(crate) hash: String,
+}
+
+/// By folded name.
+pub(crate) type Marks = BTreeMap<Arc<str>, Mark>;
+
+impl From<&Pool> for Definition {
+    fn from(pool: &Pool) -> Self {
+        Self {
+            name: pool.name.clone(),
+            order: pool.order,
+            source: pool.source,
+            spec: Arc::clone(&pool.spec),
+            resolved: Arc::clone(&pool.resolved),
+        }
+    }
+}

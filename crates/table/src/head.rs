@@ -1,0 +1,195 @@
+//! The newest state as the writer knows it, and how the next one is built on it. Building changes
+//! nothing that anybody can see: a staged state is published, or dropped.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use tidegate_model::{Name, UpstreamSpec};
+
+use crate::{
+    departed::{Departed, Identity},
+    effect::{Definition, Effect, Mark, Marks},
+    live::PoolLive,
+    pool::{Parts, Pool},
+    snapshot::{Routes, Snapshot},
+    state::ServerState,
+};
+
+/// A snapshot with what only the writer needs besides. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Head {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) marks: Arc<Marks>,
+    pub(crate) defaults: Arc<UpstreamSpec>,
+    /// The place of the next new pool.
+    pub(crate) next_order: u64,
+}
+
+/// A state that is not yet published.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    pub(crate) head: Head,
+    pub(crate) changed: Vec<Name>,
+    pub(crate) leaving: HashMap<Identity, Arc<ServerState>>,
+    /// Servers that had left and are listed again.
+    pub(crate) returning: Vec<Arc<ServerState>>,
+    pub(crate) added: usize,
+}
+
+impl Staged {
+    pub(crate) fn generation(&self) -> u64 {
+        self.head.snapshot.generation
+    }
+}
+
+/// Builds the successor of a head.
+pub(crate) struct Stage<'d> {
+    generation: u64,
+    departed: &'d Departed,
+    workers: usize,
+    snapshot: Snapshot,
+    staged: Staged,
+}
+
+impl<'d> Stage<'d> {
+    pub(crate) fn on(head: &Head, departed: &'d Departed, workers: usize) -> Self {
+        let snapshot = Snapshot::clone(&head.snapshot);
+        let staged = Staged {
+            head: head.clone(),
+            changed: Vec::new(),
+            leaving: HashMap::new(),
+            returning: Vec::new(),
+            added: 0,
+        };
+        Self { generation: snapshot.generation + 1, departed, workers, snapshot, staged }
+    }
+
+    pub(crate) fn apply(mut self, effects: &[Effect]) -> Self {
+        for effect in effects {
+            match effect {
+                Effect::FileApplied(mark) => self.mark(mark.clone()),
+                Effect::FileForgotten(name) => {
+                    Arc::make_mut(&mut self.staged.head.marks).remove(&name.folded());
+                }
+                Effect::PoolDelete(name) => self.delete(name),
+                Effect::PoolPut(definition) => {
+                    self.put(definition, self.generation);
+                    self.staged.changed.push(definition.name.clone());
+                }
+            }
+        }
+        self
+    }
+
+    /// Takes new defaults, and the effects of the file that brought them. Pools that mean something
+    /// else by them are built anew, as defined.
+    pub(crate) fn apply_by(mut self, defaults: &UpstreamSpec, effects: &[Effect]) -> Self {
+        if *self.staged.head.defaults == *defaults {
+            return self.apply(effects);
+        }
+        self.staged.head.defaults = Arc::new(defaults.clone());
+        self = self.apply(effects);
+        let altered = |pool: &&Arc<Pool>| pool.spec.resolve(defaults) != pool.upstream;
+        let altered: Vec<_> =
+            self.snapshot.in_order().into_iter().filter(altered).cloned().collect();
+        for pool in altered {
+            self.put(&Definition::from(&*pool), pool.generation);
+            self.staged.changed.push(pool.name.clone());
+        }
+        self
+    }
+
+    pub(crate) fn routes(mut self, routes: &Arc<Routes>) -> Self {
+        self.snapshot.routes = Arc::clone(routes);
+        self
+    }
+
+    pub(crate) fn finish(mut self) -> Staged {
+        self.snapshot.generation = self.generation;
+        self.staged.head.snapshot = Arc::new(self.snapshot);
+        self.staged
+    }
+
+    /// As [`Self::finish`], for what is no change: the generation is given.
+    pub(crate) fn recovered(mut self, generation: u64) -> Head {
+        self.generation = generation;
+        self.finish().head
+    }
+
+    pub(crate) fn mark(&mut self, mark: Mark) {
+        Arc::make_mut(&mut self.staged.head.marks).insert(mark.name.folded(), mark);
+    }
+
+    pub(crate) fn put(&mut self, definition: &Definition, generation: u64) {
+        let key = definition.name.folded();
+        let previous = self.snapshot.pools.get(&key).cloned();
+        let parts = self.parts(definition, generation, previous.as_deref());
+        let known: HashMap<_, _> = previous.iter().flat_map(|pool| listed(pool)).collect();
+        let pool = Pool::build(parts, |address, ordinal| match known.get(&(address, ordinal)) {
+            Some(state) => Arc::clone(state),
+            None => self.join(&definition.name, address, ordinal),
+        });
+        let kept: HashSet<u64> = pool.servers.iter().map(|server| server.state.id()).collect();
+        for ((address, ordinal), state) in known {
+            if !kept.contains(&state.id()) {
+                self.leave(&key, address, ordinal, state);
+            }
+        }
+        self.staged.head.next_order =
+            self.staged.head.next_order.max(definition.order.saturating_add(1));
+        self.snapshot.pools.insert(key, Arc::new(pool));
+    }
+
+    fn parts(&self, definition: &Definition, generation: u64, previous: Option<&Pool>) -> Parts {
+        let Definition { name, order, source, spec, resolved } = definition.clone();
+        let live = previous.map(|pool| Arc::clone(&pool.live));
+        Parts {
+            name,
+            order,
+            generation,
+            source,
+            upstream: spec.resolve(&self.staged.head.defaults),
+            spec,
+            resolved,
+            live: live.unwrap_or_else(|| Arc::new(PoolLive::new(self.workers))),
+        }
+    }
+
+    fn delete(&mut self, name: &Name) {
+        let key = name.folded();
+        if let Some(pool) = self.snapshot.pools.remove(&key) {
+            for ((address, ordinal), state) in listed(&pool) {
+                self.leave(&key, address, ordinal, state);
+            }
+            self.staged.changed.push(pool.name.clone());
+        }
+    }
+
+    fn leave(&mut self, pool: &Arc<str>, address: &str, ordinal: u32, state: &Arc<ServerState>) {
+        let identity = Identity { pool: Arc::clone(pool), address: address.into(), ordinal };
+        self.staged.leaving.insert(identity, Arc::clone(state));
+    }
+
+    /// The state of a server the pool did not list: the one it had, if anything still holds that.
+    fn join(&mut self, pool: &Name, address: &str, ordinal: u32) -> Arc<ServerState> {
+        let identity = Identity { pool: pool.folded(), address: address.into(), ordinal };
+        if let Some(state) = self.staged.leaving.remove(&identity) {
+            return state;
+        }
+        self.staged.added += 1;
+        if let Some(state) = self.departed.find(&identity) {
+            self.staged.returning.push(Arc::clone(&state));
+            return state;
+        }
+        Arc::new(ServerState::new(pool, address, ordinal, self.workers))
+    }
+}
+
+/// The servers of a pool by what they are told apart by.
+fn listed(pool: &Pool) -> impl Iterator<Item = ((&str, u32), &Arc<ServerState>)> {
+    pool.servers
+        .iter()
+        .map(|server| ((server.spec.address.as_str(), server.ordinal), &server.state))
+}

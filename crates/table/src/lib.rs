@@ -1,0 +1,32 @@
+//! The one table everything routes by: an immutable snapshot behind one pointer, the single writer
+//! that replaces it, the live state of servers that is carried from one to the next, and the
+//! journal that keeps every acknowledged change.
+#![forbid(unsafe_code)]
+
+mod change;
+mod departed;
+mod effect;
+mod head;
+mod journal;
+mod live;
+mod plan;
+mod pool;
+mod precedence;
+mod published;
+mod recovery;
+mod reload;
+mod snapshot;
+mod state;
+mod writer;
+
+pub use change::{
+    Applied, Change, FilePool, FileState, Operation, Options, Origin, Refused, Reloaded,
+};
+pub use journal::record::Unreadable;
+pub use live::{Attempt, Close, PoolCells, PoolLive, Series, SeriesKey, ServerCells};
+pub use pool::{NoServer, Parts, Pick, Pool, Server, Source, Target};
+pub use published::{ChangeTotals, Outcome, Reader};
+pub use recovery::{OpenError, Recovered};
+pub use snapshot::{Pools, Routes, Snapshot};
+pub use state::{Lease, ServerState};
+pub use writer::Table;

@@ -1,0 +1,52 @@
+//! What routing reads, as one immutable value. Pools live in a persistent map: a change of one
+//! among 10,000 copies a few nodes.
+
+use std::sync::Arc;
+
+use tidegate_model::{Route, name};
+
+use crate::pool::Pool;
+
+/// Pools by folded name. The hasher is keyed: names to look up come from requests.
+pub type Pools = imbl::GenericHashMap<
+    Arc<str>,
+    Arc<Pool>,
+    foldhash::quality::RandomState,
+    imbl::shared_ptr::DefaultSharedPtr,
+>;
+
+/// Every route, in file order, with the labels that metrics know them by.
+#[derive(Debug, Default)]
+pub struct Routes {
+    pub list: Vec<(Arc<str>, Route)>,
+}
+
+/// One generation of the table.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    pub generation: u64,
+    pub pools: Pools,
+    pub routes: Arc<Routes>,
+}
+
+impl Snapshot {
+    /// The pool of that name, in any case.
+    pub fn pool(&self, name: &str) -> Option<&Arc<Pool>> {
+        self.pools.get(name::fold(name, &mut [0; name::MAX_LEN])?)
+    }
+
+    /// Every pool in the order of creation.
+    pub fn in_order(&self) -> Vec<&Arc<Pool>> {
+        let mut pools: Vec<_> = self.pools.values().collect();
+        pools.sort_unstable_by_key(|pool| pool.order);
+        pools
+    }
+}
+
+impl Routes {
+    pub fn new(routes: Vec<Route>) -> Self {
+        Self {
+            list: routes.into_iter().map(|route| (route.label.as_str().into(), route)).collect(),
+        }
+    }
+}

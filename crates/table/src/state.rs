@@ -1,0 +1,263 @@
+//! The live numbers of one server. Workers share them, changes of the pool carry them over, and
+//! whoever runs a request or a tunnel holds a [`Lease`] on them.
+
+use std::sync::{
+    Arc,
+    atomic::{
+        AtomicBool, AtomicU32, AtomicU64,
+        Ordering::{AcqRel, Acquire, Relaxed, Release},
+    },
+};
+
+use tidegate_metrics::PerWorker;
+use tidegate_model::{Name, ServerSpec};
+
+use crate::live::ServerCells;
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// One server of one pool, for as long as it is listed or anything still runs on it.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct ServerState {
+    id: u64,
+    pool: Name,
+    label: Arc<str>,
+    /// Requests and tunnels.
+    busy: AtomicU32,
+    tunnels: AtomicU32,
+    /// No longer in the newest snapshot.
+    gone: AtomicBool,
+    failures: Failures,
+    pub cells: PerWorker<ServerCells>,
+}
+
+/// nginx's passive failure accounting (`max_fails`, `fail_timeout`), shared by all workers. Times
+/// are milliseconds of one clock that starts above 0.
+#[derive(Debug, Default)]
+struct Failures {
+    fails: AtomicU32,
+    /// The last failure.
+    accessed: AtomicU64,
+    /// The last failure or probing pick.
+    checked: AtomicU64,
+}
+
+impl ServerState {
+    /// `address` is the text as typed, `ordinal` tells equal ones of a pool apart.
+    pub fn new(pool: &Name, address: &str, ordinal: u32, workers: usize) -> Self {
+        let label = match ordinal {
+            0 => address.into(),
+            _ => format!("{address}#{}", ordinal + 1).into(),
+        };
+        Self {
+            id: NEXT_ID.fetch_add(1, Relaxed),
+            pool: pool.clone(),
+            label,
+            busy: AtomicU32::new(0),
+            tunnels: AtomicU32::new(0),
+            gone: AtomicBool::new(false),
+            failures: Failures::default(),
+            cells: PerWorker::new(workers),
+        }
+    }
+
+    /// Unique within the process.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The pool it belongs to, in the spelling it had then.
+    pub fn pool(&self) -> &Name {
+        &self.pool
+    }
+
+    /// The address as typed; `#2`, `#3` are added to tell equal ones apart.
+    pub fn label(&self) -> &Arc<str> {
+        &self.label
+    }
+
+    /// Requests and tunnels running on it now.
+    pub fn busy(&self) -> u32 {
+        self.busy.load(Acquire)
+    }
+
+    pub fn tunnels(&self) -> u32 {
+        self.tunnels.load(Relaxed)
+    }
+
+    /// Whether the newest snapshot no longer lists it. Set before that snapshot is published, so
+    /// that whoever still holds a pick learns of it right before the first byte.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Acquire)
+    }
+
+    pub fn leave(&self) {
+        self.gone.store(true, Release);
+    }
+
+    /// Listed again while something still runs on it: what runs stays counted, what was known of
+    /// its health does not.
+    pub fn come_back(&self) {
+        self.failures.fails.store(0, Relaxed);
+        self.gone.store(false, Release);
+    }
+
+    /// Takes a place on the server, unless `max_conns` (0: no limit) are taken.
+    pub fn lease(self: &Arc<Self>, max_conns: u32) -> Option<Lease> {
+        if max_conns == 0 {
+            self.busy.fetch_add(1, AcqRel);
+        } else {
+            let below = |busy| (busy < max_conns).then_some(busy + 1);
+            self.busy.fetch_update(AcqRel, Acquire, below).ok()?;
+        }
+        Some(Lease { state: Arc::clone(self), tunnel: false })
+    }
+
+    /// Whether failures keep it out of rotation at `now`.
+    pub fn is_failed(&self, spec: &ServerSpec, now: u64) -> bool {
+        let failures = &self.failures;
+        let fails = failures.fails.load(Relaxed);
+        fails > 0
+            && spec.max_fails > 0
+            && fails >= spec.max_fails
+            && now.saturating_sub(failures.checked.load(Relaxed)) <= spec.fail_timeout.as_millis()
+    }
+
+    /// Told at a pick. After `fail_timeout` exactly one request becomes the probe of a failed
+    /// server: `false` for every other one.
+    pub(crate) fn claim(&self, spec: &ServerSpec, now: u64) -> bool {
+        let failures = &self.failures;
+        let fails = failures.fails.load(Relaxed);
+        if fails == 0 {
+            return true;
+        }
+        let checked = failures.checked.load(Relaxed);
+        if now.saturating_sub(checked) <= spec.fail_timeout.as_millis() {
+            return true;
+        }
+        let first = failures.checked.compare_exchange(checked, now, Relaxed, Relaxed).is_ok();
+        first || spec.max_fails == 0 || fails < spec.max_fails
+    }
+
+    /// A failure in nginx's sense. `true` when this one put the server out of rotation.
+    pub fn failed(&self, spec: &ServerSpec, now: u64) -> bool {
+        let failures = &self.failures;
+        failures.accessed.store(now, Relaxed);
+        failures.checked.store(now, Relaxed);
+        failures.fails.fetch_add(1, Relaxed) + 1 == spec.max_fails
+    }
+
+    /// An answer came. Only one that was asked for after the last failure clears the count.
+    pub fn answered(&self) {
+        let failures = &self.failures;
+        if failures.fails.load(Relaxed) > 0
+            && failures.accessed.load(Relaxed) < failures.checked.load(Relaxed)
+        {
+            failures.fails.store(0, Relaxed);
+        }
+    }
+
+    /// Failures counted now.
+    pub fn fails(&self) -> u32 {
+        self.failures.fails.load(Relaxed)
+    }
+}
+
+/// A place on a server, given back when dropped.
+#[derive(Debug)]
+pub struct Lease {
+    state: Arc<ServerState>,
+    tunnel: bool,
+}
+
+impl Lease {
+    pub fn state(&self) -> &Arc<ServerState> {
+        &self.state
+    }
+
+    /// From now on a tunnel.
+    #[must_use]
+    pub fn into_tunnel(mut self) -> Self {
+        if !self.tunnel {
+            self.state.tunnels.fetch_add(1, Relaxed);
+            self.tunnel = true;
+        }
+        self
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.tunnel {
+            self.state.tunnels.fetch_sub(1, Relaxed);
+        }
+        self.state.busy.fetch_sub(1, AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_model::{Address, Span};
+
+    use super::*;
+
+    fn server(max_fails: u32) -> (Arc<ServerState>, ServerSpec) {
+        let mut spec = ServerSpec::new(Address::parse("10.0.0.1:80").expect("an address"));
+        spec.max_fails = max_fails;
+        spec.fail_timeout = Span::from_secs(10);
+        let pool = Name::new("p").expect("a name");
+        (Arc::new(ServerState::new(&pool, "10.0.0.1:80", 0, 1)), spec)
+    }
+
+    #[test]
+    fn max_conns_is_a_limit_on_requests_and_tunnels_together() {
+        let (state, _) = server(1);
+        let one = state.lease(2).expect("a place").into_tunnel();
+        let two = state.lease(2).expect("a place");
+        assert!(state.lease(2).is_none());
+        assert_eq!((state.busy(), state.tunnels()), (2, 1));
+        drop(one);
+        assert!(state.lease(2).is_some());
+        drop(two);
+        assert_eq!((state.busy(), state.tunnels()), (0, 0));
+    }
+
+    #[test]
+    fn failures_add_up_although_successes_come_between() {
+        let (state, spec) = server(3);
+        assert!(!state.failed(&spec, 1_000));
+        state.answered();
+        assert!(!state.failed(&spec, 2_000));
+        state.answered();
+        assert!(state.failed(&spec, 3_000));
+        assert!(state.is_failed(&spec, 13_000) && !state.is_failed(&spec, 13_001));
+    }
+
+    #[test]
+    fn one_request_probes_a_failed_server_and_clears_it() {
+        let (state, spec) = server(1);
+        state.failed(&spec, 1_000);
+        assert!(state.claim(&spec, 20_000), "the first is the probe");
+        assert!(state.is_failed(&spec, 20_000), "everybody else waits for it");
+        state.answered();
+        assert!(!state.is_failed(&spec, 20_000));
+    }
+
+    #[test]
+    fn one_failed_probe_puts_it_out_again() {
+        let (state, spec) = server(2);
+        state.failed(&spec, 1_000);
+        state.failed(&spec, 1_000);
+        assert!(state.claim(&spec, 20_000));
+        state.failed(&spec, 20_001);
+        assert!(state.is_failed(&spec, 30_001));
+    }
+
+    #[test]
+    fn max_fails_zero_never_puts_it_out() {
+        let (state, spec) = server(0);
+        assert!(!state.failed(&spec, 1_000) && !state.failed(&spec, 1_000));
+        assert!(!state.is_failed(&spec, 1_000) && state.claim(&spec, 50_000));
+    }
+}

@@ -1,0 +1,275 @@
+//! Start-up and the end: sockets are bound, state is recovered, workers and the control loop run.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant, SystemTime},
+};
+
+use anyhow::{Context as _, Result};
+use tidegate_admin::{Admin, AdminListener, Resolver};
+use tidegate_config::{
+    AccessFormat, Config, Dyups, ListenAddress, LogPath, Workers as Count, load,
+};
+use tidegate_http::{AccessLog, Format, ListenerLive, Shared};
+use tidegate_model::Address;
+use tidegate_net::{Bound, Options as SocketOptions, bind, raise_limit};
+use tidegate_pool::Budget;
+use tidegate_table::{Options, Table};
+
+use crate::{
+    control::Control,
+    demo,
+    facts::{PANICS, Process},
+    file, logging,
+    workers::{Order, Ready, Workers},
+};
+
+/// Where the configuration comes from.
+pub(crate) enum Origin {
+    Demo { listen: SocketAddr, admin: SocketAddr },
+    File(PathBuf),
+    To { servers: Vec<Address>, listen: SocketAddr },
+}
+
+/// Runs until it is stopped.
+///
+/// # Errors
+/// When it cannot start; the message says why and what to change.
+pub(crate) fn run(origin: Origin) -> Result<ExitCode> {
+    let (config, path) = match origin {
+        Origin::File(path) => match load(&path) {
+            Ok(loaded) => {
+                file::print_all(&loaded.warnings, "warning: ");
+                (loaded.config, Some(path))
+            }
+            Err(problems) => {
+                file::print_all(&problems, "");
+                return Ok(ExitCode::from(crate::EX_USAGE_CONFIG));
+            }
+        },
+        Origin::To { servers, listen } => {
+            (Config::quick(servers, ListenAddress::Tcp(listen)), None)
+        }
+        Origin::Demo { listen, admin } => (demo::config(listen, admin)?, None),
+    };
+    let log = logging::start(&config.log)?;
+    count_panics();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ended = runtime.block_on(async { start(config, path).await?.run().await });
+    // What a look-up or a page was doing on another thread is of no interest any more.
+    runtime.shutdown_background();
+    log.finish();
+    ended
+}
+
+/// A panic ends what it happened in, a connection as a rule; it must not end unseen.
+fn count_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        PANICS.fetch_add(1, Relaxed);
+        let backtrace = std::backtrace::Backtrace::force_capture();
+        tracing::error!(%panic, %backtrace, "a panic: this is a bug, please report it");
+    }));
+}
+
+/// Everything that runs.
+struct App {
+    control: Control,
+    workers: Workers,
+    access: Option<JoinHandle<()>>,
+    admin: tokio::task::JoinHandle<()>,
+    stop_admin: tokio::sync::watch::Sender<bool>,
+}
+
+async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
+    let descriptors = raise_limit();
+    let count = match config.process.workers {
+        Count::Auto => std::thread::available_parallelism().map_or(1, usize::from),
+        Count::Count(count) => count,
+    };
+    // Bound before anything else: a taken port is the most common reason not to start.
+    let admin_sockets = bind_admin(&config)?;
+    let metrics_sockets = bind_private(&config.metrics.listen, "metrics.listen")?;
+    let ready = bind_listeners(&config, count)?;
+    let resolver = Resolver::new();
+    let state = file::state(&config, &resolver).await?;
+    let options = Options { workers: count, state_dir: config.process.state_dir.clone() };
+    let (table, recovered) =
+        tokio::task::spawn_blocking(move || Table::open(options, state)).await??;
+    if table.is_durable() {
+        tracing::info!("{recovered}");
+    } else {
+        tracing::warn!(
+            "changes are kept in memory only and are lost at the next start: set process.state_dir to keep them"
+        );
+    }
+    let (access, access_thread) = open_access_log(&config)?;
+    let now = Instant::now();
+    let shared = Arc::new(Shared {
+        table: Arc::clone(&table),
+        // A failure at the very start must not lie at 0, which means never.
+        epoch: now.checked_sub(Duration::from_secs(1)).unwrap_or(now),
+        budget: Budget::new(
+            usize::try_from(config.process.max_idle_upstream).unwrap_or(usize::MAX),
+        ),
+        totals: tidegate_metrics::PerWorker::new(count),
+        access,
+    });
+    let process = Arc::new(Process {
+        started: (SystemTime::now(), now),
+        workers: count,
+        state_dir: config.process.state_dir.clone(),
+        descriptors,
+        shared: Arc::clone(&shared),
+        listeners: ready
+            .iter()
+            .map(|ready| (ready.address.to_string(), Arc::clone(&ready.live)))
+            .collect(),
+        serving: AtomicBool::new(true),
+        last_reload: Mutex::new(None),
+    });
+    let addresses: Vec<_> = ready
+        .iter()
+        .map(|ready| (ready.live.name.to_string(), ready.address.to_string()))
+        .collect();
+    let workers = Workers::start(count, &shared, ready)?;
+    let orders = workers.orders().clone();
+    table.on_departure(move |_| orders.tell(Order::CloseGone));
+    let (stop_admin, stopped) = tokio::sync::watch::channel(false);
+    announce(&addresses, &admin_sockets, &metrics_sockets);
+    tracing::info!(
+        workers = count,
+        descriptors = descriptors.limit,
+        tunnels = descriptors.tunnels(),
+        "ready: so many descriptors may be open, and so many tunnels fit"
+    );
+    let admin = Arc::new(admin(&config, &table, &process));
+    let admin = serve_admin(admin, admin_sockets, metrics_sockets, stopped)?;
+    let orders = workers.orders().clone();
+    let control = Control { config, path, table, process, orders, resolver };
+    Ok(App { control, workers, access: access_thread, admin, stop_admin })
+}
+
+impl App {
+    async fn run(mut self) -> Result<ExitCode> {
+        self.control.run().await?;
+        let App { control, workers, access, admin, stop_admin } = self;
+        // Its receivers end when it is set; one that is gone needs no telling.
+        let _ = stop_admin.send(true);
+        let _ = tokio::time::timeout(Duration::from_secs(1), admin).await;
+        workers.finish();
+        drop(control);
+        if let Some(thread) = access {
+            // Ends once the last worker has dropped its end of the queue.
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+        tracing::info!("stopped");
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn bind_listeners(config: &Config, workers: usize) -> Result<Vec<Ready>> {
+    let ready = |listener: &tidegate_config::Listener| -> Result<Ready> {
+        let options = SocketOptions {
+            keepalive: listener.tcp_keepalive.as_duration(),
+            user_timeout: listener.tcp_user_timeout.as_duration(),
+            private: false,
+        };
+        let bound =
+            bind(&file::address(&listener.address), &options, workers).with_context(|| {
+                format!("listener \"{}\" (--listen, or address in its [[listener]])", listener.name)
+            })?;
+        Ok(Ready {
+            address: bound.address,
+            live: ListenerLive::new(&listener.name, workers),
+            settings: file::settings(listener),
+            sockets: bound.sockets,
+        })
+    };
+    config.listeners.iter().map(ready).collect()
+}
+
+fn bind_admin(config: &Config) -> Result<Vec<Bound>> {
+    bind_private(&config.admin.listen, "the admin API (--admin, or admin.listen)")
+}
+
+fn bind_private(addresses: &[ListenAddress], what: &str) -> Result<Vec<Bound>> {
+    let options = SocketOptions { private: true, ..SocketOptions::default() };
+    let bound =
+        |address| bind(&file::address(address), &options, 1).with_context(|| what.to_owned());
+    addresses.iter().map(bound).collect()
+}
+
+fn open_access_log(config: &Config) -> Result<(Option<AccessLog>, Option<JoinHandle<()>>)> {
+    let Some(log) = &config.access_log else {
+        return Ok((None, None));
+    };
+    let format = match log.format {
+        AccessFormat::Combined => Format::Combined,
+        AccessFormat::Json => Format::Json,
+    };
+    let path = match &log.path {
+        LogPath::File(path) => Some(path.clone()),
+        LogPath::Stdout => None,
+    };
+    let opened = AccessLog::open(path.clone(), format);
+    let (log, thread) = opened.with_context(|| format!("access_log.path: {path:?}"))?;
+    Ok((Some(log), Some(thread)))
+}
+
+/// One line for each address: scripts and tests learn the ports from them.
+fn announce(listeners: &[(String, String)], admin: &[Bound], metrics: &[Bound]) {
+    let own = |name: &str, bound: &Bound| (name.to_owned(), bound.address.to_string());
+    let admin = admin.iter().map(|bound| own("admin", bound));
+    let metrics = metrics.iter().map(|bound| own("metrics", bound));
+    for (listener, address) in listeners.iter().cloned().chain(admin).chain(metrics) {
+        tracing::info!(listener, address, "listening");
+    }
+}
+
+fn admin(config: &Config, table: &Arc<Table>, process: &Arc<Process>) -> Admin {
+    let token = config.admin.token.as_ref();
+    let tokens = token.map(|token| tidegate_admin::Token {
+        name: "token_file".into(),
+        secret: token.reveal().into(),
+    });
+    let settings = tidegate_admin::Settings {
+        tokens: tokens.into_iter().collect(),
+        hosts: config.admin.hosts.clone(),
+        dyups: config.admin.dyups == Dyups::Tengine,
+    };
+    Admin {
+        table: Arc::clone(table),
+        settings,
+        status: Arc::clone(process) as _,
+        totals: Arc::clone(process) as _,
+    }
+}
+
+fn serve_admin(
+    admin: Arc<Admin>,
+    sockets: Vec<Bound>,
+    metrics: Vec<Bound>,
+    stop: tokio::sync::watch::Receiver<bool>,
+) -> Result<tokio::task::JoinHandle<()>> {
+    let listeners = |bound: Vec<Bound>| {
+        let one = |bound: Bound| {
+            bound
+                .sockets
+                .into_iter()
+                .map(move |socket| AdminListener::new(bound.address.clone(), socket))
+        };
+        bound.into_iter().flat_map(one).collect::<std::io::Result<Vec<_>>>()
+    };
+    let (sockets, metrics) = (listeners(sockets)?, listeners(metrics)?);
+    Ok(tokio::spawn(async move {
+        let pages = tidegate_admin::serve_metrics(metrics, Arc::clone(&admin), stop.clone());
+        tokio::join!(tidegate_admin::serve(sockets, admin, stop), pages);
+    }))
+}

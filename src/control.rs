@@ -1,0 +1,183 @@
+//! The control loop: signals, reloads, the watchdog, and the graceful end.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
+    time::{Duration, Instant, SystemTime},
+};
+
+use anyhow::Result;
+use tidegate_admin::{Outcome, Reload, Resolver};
+use tidegate_config::{Config, load};
+use tidegate_model::Name;
+use tidegate_table::{Reloaded, Table};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{MissedTickBehavior, interval},
+};
+
+use crate::{
+    facts::Process,
+    file,
+    workers::{Order, Orders},
+};
+
+/// A worker that has not looked at its clock for so long is stuck.
+const STUCK: Duration = Duration::from_secs(3);
+
+/// How often it is looked whether all connections have ended.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What the control loop works with.
+pub(crate) struct Control {
+    pub(crate) config: Config,
+    /// `None`: there is no file to read again.
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) table: Arc<Table>,
+    pub(crate) process: Arc<Process>,
+    pub(crate) orders: Orders,
+    pub(crate) resolver: Resolver,
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Control {
+    /// Runs until the process is to end and its connections have, or their time is over.
+    pub(crate) async fn run(&mut self) -> Result<()> {
+        let mut signals = Signals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        };
+        let (mut hangup, mut reopen) =
+            (signal(SignalKind::hangup())?, signal(SignalKind::user_defined1())?);
+        let mut watch = interval(Duration::from_secs(1));
+        watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = signals.stop() => break,
+                _ = hangup.recv() => self.reload().await,
+                _ = reopen.recv() => self.reopen_logs(),
+                _ = watch.tick() => self.watch(),
+            }
+        }
+        self.stop(&mut signals).await;
+        Ok(())
+    }
+
+    fn watch(&self) {
+        for (worker, lag) in self.process.lags().into_iter().enumerate() {
+            if lag >= STUCK {
+                tracing::error!(
+                    worker,
+                    silent_ms = lag.as_millis(),
+                    "a worker does not come round"
+                );
+            }
+        }
+    }
+
+    fn reopen_logs(&self) {
+        if let Some(log) = &self.process.shared.access {
+            log.reopen();
+            tracing::info!("access log opened anew");
+        }
+    }
+
+    async fn reload(&mut self) {
+        let done = self.try_reload().await;
+        let (outcome, detail) = match done {
+            Ok(detail) => {
+                tracing::info!(detail, "configuration reloaded");
+                (Outcome::Applied, detail)
+            }
+            Err(detail) => {
+                tracing::error!(detail, "configuration not reloaded, nothing was changed");
+                (Outcome::Refused, detail)
+            }
+        };
+        let mut last = self.process.last_reload.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some(Reload { at: SystemTime::now(), outcome, detail });
+    }
+
+    async fn try_reload(&mut self) -> Result<String, String> {
+        let path = self.path.clone().ok_or("it did not come from a file")?;
+        let read = tokio::task::spawn_blocking(move || load(&path))
+            .await
+            .map_err(|error| error.to_string())?;
+        let loaded = read.map_err(|problems| {
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            lines.join("; ")
+        })?;
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        let fixed = file::fixed_changes(&self.config, &loaded.config);
+        if !fixed.is_empty() {
+            return Err(format!("{} changed, which takes a restart", fixed.join(", ")));
+        }
+        let state =
+            file::state(&loaded.config, &self.resolver).await.map_err(|error| error.to_string())?;
+        let done = self
+            .table
+            .reload(state, "SIGHUP".into())
+            .await
+            .map_err(|refused| refused.to_string())?;
+        self.config = loaded.config;
+        Ok(told(&done))
+    }
+
+    /// Lets requests end and tunnels live on until `graceful_timeout`, then returns. A second
+    /// signal ends the wait.
+    async fn stop(&self, signals: &mut Signals) {
+        let limit = self.config.process.graceful_timeout.as_duration();
+        self.process.serving.store(false, Relaxed);
+        self.orders.tell(Order::Stop);
+        let open = self.process.open();
+        tracing::info!(
+            open,
+            within_ms = limit.as_millis(),
+            "stopping: no new connections, requests may end"
+        );
+        let started = Instant::now();
+        let ended = async {
+            while self.process.open() > 0 {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            () = ended => tracing::info!(took_ms = started.elapsed().as_millis(), "every connection has ended"),
+            () = tokio::time::sleep(limit) => {
+                tracing::warn!(cut = self.process.open(), "graceful_timeout is over, the rest is cut");
+            }
+            () = signals.stop() => tracing::warn!(cut = self.process.open(), "told twice, stopping at once"),
+        }
+    }
+}
+
+/// What a reload did, for the log and the status page.
+fn told(done: &Reloaded) -> String {
+    let names = |names: &[Name]| {
+        let names: Vec<&str> = names.iter().map(Name::as_str).collect();
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    };
+    format!(
+        "generation {}; upstreams changed: {}; removed: {}; changes through the API replaced: {}; routes {}",
+        done.generation,
+        names(&done.changed),
+        names(&done.removed),
+        names(&done.replaced_api_changes),
+        if done.routes_changed { "changed" } else { "unchanged" },
+    )
+}
+
+impl Signals {
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => (),
+            _ = self.terminate.recv() => (),
+        }
+    }
+}

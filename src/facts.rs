@@ -1,0 +1,102 @@
+//! What the admin side asks the process about itself.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use tidegate_admin::{Facts, ListenerTotals, Reload, StatusSource, Totals};
+use tidegate_http::{ListenerLive, Shared};
+use tidegate_net::Descriptors;
+
+/// Panics since the start; counted by the hook that logs them.
+pub(crate) static PANICS: AtomicU64 = AtomicU64::new(0);
+
+/// A worker looks at its clock this often.
+const ALIVE_EVERY: Duration = Duration::from_secs(1);
+
+/// The process, as it tells about itself.
+pub(crate) struct Process {
+    pub(crate) started: (SystemTime, Instant),
+    pub(crate) workers: usize,
+    pub(crate) state_dir: Option<PathBuf>,
+    pub(crate) descriptors: Descriptors,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) listeners: Vec<(String, Arc<ListenerLive>)>,
+    pub(crate) serving: AtomicBool,
+    pub(crate) last_reload: Mutex<Option<Reload>>,
+}
+
+impl Process {
+    /// Client connections open now, tunnels among them.
+    pub(crate) fn open(&self) -> u64 {
+        self.listeners.iter().map(|(_, live)| u64::from(live.open())).sum()
+    }
+
+    /// How long ago each worker was last seen alive, beyond the time between two looks.
+    pub(crate) fn lags(&self) -> Vec<Duration> {
+        let now = u64::try_from(self.shared.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let lag = |index| {
+            let alive = self.shared.totals.of(index).alive.value();
+            // A worker that has not looked yet is as old as the process.
+            Duration::from_millis(now.saturating_sub(alive)).saturating_sub(ALIVE_EVERY)
+        };
+        (0..self.workers).map(lag).collect()
+    }
+}
+
+impl StatusSource for Process {
+    fn facts(&self) -> Facts {
+        let last_reload = self.last_reload.lock().unwrap_or_else(PoisonError::into_inner);
+        Facts {
+            version: env!("CARGO_PKG_VERSION"),
+            started: self.started.0,
+            started_at: self.started.1,
+            workers: self.workers,
+            state_dir: self.state_dir.clone(),
+            last_reload: last_reload.clone(),
+            tunnels_that_fit: self.descriptors.tunnels(),
+        }
+    }
+
+    fn is_serving(&self) -> bool {
+        self.serving.load(Relaxed)
+    }
+}
+
+impl Totals for Process {
+    fn listeners(&self) -> Vec<ListenerTotals> {
+        let totals = |(address, live): &(String, Arc<ListenerLive>)| ListenerTotals {
+            name: live.name.to_string(),
+            address: address.clone(),
+            protocol: "http",
+            connections_active: live.cells.sum(|cells| cells.active.value()),
+            connections_total: live.cells.sum(|cells| cells.accepted.value()),
+        };
+        self.listeners.iter().map(totals).collect()
+    }
+
+    fn access_log_dropped(&self) -> u64 {
+        self.shared.access.as_ref().map_or(0, tidegate_http::AccessLog::dropped)
+    }
+
+    fn panics(&self) -> u64 {
+        PANICS.load(Relaxed)
+    }
+
+    fn local_errors(&self) -> Vec<(&'static str, u64)> {
+        vec![("resources", self.shared.totals.sum(|totals| totals.local_errors.value()))]
+    }
+
+    fn worker_lag(&self) -> Vec<Duration> {
+        self.lags()
+    }
+
+    fn failure_clock(&self) -> u64 {
+        u64::try_from(self.shared.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}

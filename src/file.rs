@@ -1,0 +1,121 @@
+//! The configuration file: loading it, and turning it into what the parts understand.
+
+use std::{path::Path, process::ExitCode, sync::Arc};
+
+use anyhow::{Result, bail};
+use tidegate_admin::Resolver;
+use tidegate_config::{Config, ListenAddress, Listener, Loaded, Problem, load, upstream_hash};
+use tidegate_http::{Limits, Settings, Timeouts};
+use tidegate_model::{Template, template::Variable};
+use tidegate_table::{FilePool, FileState, Routes};
+
+/// `tidegate check`.
+pub(crate) fn check(path: &Path) -> ExitCode {
+    match load(path) {
+        Ok(Loaded { config, warnings }) => {
+            print_all(&warnings, "warning: ");
+            let (listeners, pools, routes) =
+                (config.listeners.len(), config.upstreams.len(), config.routes.len());
+            println!(
+                "{}: ok ({listeners} listeners, {routes} routes, {pools} upstreams)",
+                path.display()
+            );
+            ExitCode::SUCCESS
+        }
+        Err(problems) => {
+            print_all(&problems, "");
+            ExitCode::from(crate::EX_USAGE_CONFIG)
+        }
+    }
+}
+
+/// Every problem on a line of its own.
+pub(crate) fn print_all(problems: &[Problem], prefix: &str) {
+    for problem in problems {
+        eprintln!("{prefix}{problem}");
+    }
+}
+
+/// What the table wants to know of a configuration, with every host name resolved.
+pub(crate) async fn state(config: &Config, resolver: &Resolver) -> Result<FileState> {
+    let mut pools = Vec::with_capacity(config.upstreams.len());
+    for (name, spec) in &config.upstreams {
+        let servers = spec.servers.as_deref().unwrap_or_default();
+        let resolved = match resolver.resolve(servers).await {
+            Ok(resolved) => resolved,
+            Err(reason) => bail!("upstream \"{name}\": {reason}"),
+        };
+        let hash = upstream_hash(spec, name);
+        pools.push(FilePool { name: name.clone(), spec: spec.clone(), resolved, hash });
+    }
+    let mut routes = config.routes.clone();
+    routes.iter_mut().for_each(|route| bind_environment(&mut route.upstream));
+    let routes = Arc::new(Routes::new(routes));
+    Ok(FileState { pools, defaults: config.upstream_defaults.clone(), routes })
+}
+
+/// `${env:NAME}` is what it is when the file is read.
+fn bind_environment(template: &mut Template) {
+    template.bind(|variable| match variable {
+        Variable::Env(name) => Some(std::env::var(name).unwrap_or_default()),
+        _ => None,
+    });
+}
+
+/// How a listener treats its clients.
+pub(crate) fn settings(listener: &Listener) -> Settings {
+    let timeouts = &listener.timeouts;
+    Settings {
+        limits: Limits {
+            target: listener.limits.target,
+            head: listener.limits.head,
+            fields: listener.limits.fields,
+        },
+        timeouts: Timeouts {
+            header: timeouts.header.as_duration(),
+            keepalive: timeouts.keepalive.as_duration(),
+            body: timeouts.body.as_duration(),
+            send: timeouts.send.as_duration(),
+        },
+        trusted: listener.trusted_proxies.clone(),
+        max_connections: listener.max_connections,
+    }
+}
+
+pub(crate) fn address(address: &ListenAddress) -> tidegate_net::ListenAddress {
+    match address {
+        ListenAddress::Tcp(ip) => tidegate_net::ListenAddress::Tcp(*ip),
+        ListenAddress::Unix(path) => tidegate_net::ListenAddress::Unix(path.clone()),
+    }
+}
+
+/// What a reload cannot change, by the name the file has for it; empty when nothing of it differs.
+pub(crate) fn fixed_changes(running: &Config, new: &Config) -> Vec<String> {
+    let mut changes = Vec::new();
+    let mut section = |name: &str, same: bool| {
+        if !same {
+            changes.push(format!("[{name}]"));
+        }
+    };
+    section("process", running.process == new.process);
+    section("admin", running.admin == new.admin);
+    section("metrics", running.metrics == new.metrics);
+    section("log", running.log == new.log);
+    section("access_log", running.access_log == new.access_log);
+    let listeners = running.listeners.iter().chain(&new.listeners);
+    let mut names: Vec<&str> = listeners.map(|listener| listener.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let find =
+        |config: &'_ Config, name: &str| config.listeners.iter().position(|l| l.name == name);
+    for name in names {
+        let same = match (find(running, name), find(new, name)) {
+            (Some(old), Some(now)) => running.listeners[old] == new.listeners[now],
+            _ => false,
+        };
+        if !same {
+            changes.push(format!("listener \"{name}\""));
+        }
+    }
+    changes
+}

@@ -1,0 +1,43 @@
+//! The binary: arguments, wiring, signals. Nothing here knows what a request is.
+
+mod app;
+mod cli;
+mod control;
+mod demo;
+mod facts;
+mod file;
+mod logging;
+mod workers;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{Arguments, Command};
+
+/// jemalloc gives memory back after a burst, and says how much it holds. As many arenas as
+/// workers would do; the default of four a core keeps freed memory apart in too many places.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// BSD's sysexits, as interface scripts know them.
+const EX_USAGE_CONFIG: u8 = 64;
+const EX_SOFTWARE: u8 = 70;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match arguments.command {
+        Some(Command::Check { config }) => return file::check(&config),
+        Some(Command::Run { config }) => app::run(app::Origin::File(config)),
+        Some(Command::To { servers, listen }) => app::run(app::Origin::To { servers, listen }),
+        None => app::run(app::Origin::Demo { listen: arguments.listen, admin: arguments.admin }),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("tidegate: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

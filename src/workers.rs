@@ -1,0 +1,166 @@
+//! Worker threads: one runtime each, listeners of its own, and a channel for what control has to
+//! say. Control never waits for them, and they never for it.
+
+use std::{
+    io,
+    os::fd::OwnedFd,
+    rc::Rc,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use tidegate_http::{Listener, ListenerLive, Settings, Shared, Worker, accept};
+use tidegate_net::{Acceptor, ListenAddress};
+use tokio::{
+    runtime::{Builder, LocalOptions},
+    sync::{
+        Notify,
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    },
+};
+
+use crate::EX_SOFTWARE;
+
+/// So long a connection that waits for its next request stays open once the process stops.
+const IDLE_LINGER: Duration = Duration::from_secs(1);
+
+/// What control says to a worker. Few, and never dropped.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Order {
+    /// Servers have left: close the idle connections to them.
+    CloseGone,
+    /// End the thread; what still runs is cut.
+    Exit,
+    /// Close the listeners; connections end with their current request.
+    Stop,
+}
+
+/// A listener, ready to be shared out.
+pub(crate) struct Ready {
+    pub(crate) address: ListenAddress,
+    pub(crate) live: Arc<ListenerLive>,
+    pub(crate) settings: Settings,
+    /// One for each worker.
+    pub(crate) sockets: Vec<OwnedFd>,
+}
+
+/// All workers.
+pub(crate) struct Workers {
+    orders: Orders,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// The way to tell all workers something.
+#[derive(Clone)]
+pub(crate) struct Orders(Vec<UnboundedSender<Order>>);
+
+struct Post {
+    index: usize,
+    shared: Arc<Shared>,
+    listeners: Vec<(ListenAddress, Listener, OwnedFd)>,
+    orders: UnboundedReceiver<Order>,
+}
+
+impl Workers {
+    /// Starts `count` threads.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub(crate) fn start(
+        count: usize,
+        shared: &Arc<Shared>,
+        mut listeners: Vec<Ready>,
+    ) -> io::Result<Self> {
+        let (mut orders, mut threads) = (Vec::new(), Vec::new());
+        for index in 0..count {
+            let mine = listeners.iter_mut().enumerate().filter_map(|(at, ready)| {
+                let listener = Listener {
+                    index: at,
+                    live: Arc::clone(&ready.live),
+                    settings: ready.settings.clone(),
+                };
+                Some((ready.address.clone(), listener, ready.sockets.pop()?))
+            });
+            let (sender, receiver) = unbounded_channel();
+            let post = Post {
+                index,
+                shared: Arc::clone(shared),
+                listeners: mine.collect(),
+                orders: receiver,
+            };
+            orders.push(sender);
+            threads.push(
+                thread::Builder::new()
+                    .name(format!("worker-{index}"))
+                    .spawn(move || post.guard())?,
+            );
+        }
+        Ok(Self { orders: Orders(orders), threads })
+    }
+
+    pub(crate) fn orders(&self) -> &Orders {
+        &self.orders
+    }
+
+    /// Ends all threads and waits for them.
+    pub(crate) fn finish(self) {
+        self.orders.tell(Order::Exit);
+        for thread in self.threads {
+            // A worker that panicked has ended the process already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Orders {
+    pub(crate) fn tell(&self, order: Order) {
+        for sender in &self.0 {
+            // A worker that has ended needs no orders.
+            let _ = sender.send(order);
+        }
+    }
+}
+
+impl Post {
+    /// A process without one of its workers would leave connections in that one's queues for ever.
+    fn guard(self) {
+        let index = self.index;
+        let run = std::panic::AssertUnwindSafe(|| self.run());
+        match std::panic::catch_unwind(run) {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => eprintln!("tidegate: worker {index} has failed: {error}"),
+            Err(_) => eprintln!("tidegate: worker {index} has died; see the panic above"),
+        }
+        std::process::exit(EX_SOFTWARE.into());
+    }
+
+    fn run(self) -> io::Result<()> {
+        let runtime =
+            Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+        runtime.block_on(self.serve())
+    }
+
+    async fn serve(mut self) -> io::Result<()> {
+        let worker = Worker::new(self.index, self.shared);
+        tokio::task::spawn_local(Rc::clone(&worker).keep_house());
+        let close = Rc::new(Notify::new());
+        for (address, listener, socket) in self.listeners {
+            let acceptor = Acceptor::new(&address, socket)?;
+            let accepting =
+                accept(Rc::clone(&worker), Rc::new(listener), acceptor, Rc::clone(&close));
+            tokio::task::spawn_local(accepting);
+        }
+        while let Some(order) = self.orders.recv().await {
+            match order {
+                Order::CloseGone => worker.idle.borrow_mut().drop_gone(),
+                Order::Exit => break,
+                Order::Stop => {
+                    close.notify_waiters();
+                    worker.stop(IDLE_LINGER);
+                }
+            }
+        }
+        Ok(())
+    }
+}

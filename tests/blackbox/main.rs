@@ -1,0 +1,34 @@
+//! Black-box tests: the real binary, raw sockets, and nothing of the product's own code. See
+//! `tests/README.md` for how they are laid out and for the variables that make the runs longer.
+#![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+#![allow(unreachable_pub, reason = "the kit is written like a library")]
+
+mod kit;
+
+// What a client and a server see of HTTP/1.1.
+mod framing; // 120 and more hostile and odd messages, as a table
+mod http_requests; // bodies, pipelining, old clients, Expect, forwarding headers, refusals
+mod http_responses; // streaming, trailers, 1xx, cuts, malformed servers
+mod routing; // targets, routes, templates
+
+// Pools and how a server is chosen.
+mod pools; // round robin over all workers, down, backup, max_conns, failures, ip_hash
+mod retry; // which failures go on to the next server, and which do not
+
+// Connections that stay.
+mod real_clients; // the websockets of Rust and Python, end to end
+mod tunnels; // bytes, half-close, time-outs, survival of every change
+mod websocket; // upgrades, what opens a tunnel and what does not
+
+// Changes.
+mod durability; // what a 200 means: kill -9, torn tails, full disks, SIGHUP
+mod dyups; // Tengine's conformance cases C1 to C73, by number
+mod dyups_extra; // the cases X1 to X20, from its source
+mod storm; // swapping servers under load
+
+// Running it.
+mod admin_rules; // who may call the admin listener, and what it answers
+mod config_cli; // the command line and the configuration's errors
+mod limits; // full listeners, no descriptors left
+mod metrics_logs; // /metrics, the access log
+mod stop; // graceful and not
