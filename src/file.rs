@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use tidegate_admin::Resolver;
 use tidegate_config::{Config, ListenAddress, Listener, Loaded, Problem, load, upstream_hash};
 use tidegate_http::{Limits, Settings, Timeouts};
-use tidegate_model::{Template, template::Variable};
+use tidegate_model::{Template, UpstreamSpec, template::Variable};
 use tidegate_table::{FilePool, FileState, Routes};
 
 /// `tidegate check`.
@@ -46,12 +46,18 @@ pub(crate) async fn state(config: &Config, resolver: &Resolver) -> Result<FileSt
             Err(reason) => bail!("upstream \"{name}\": {reason}"),
         };
         let hash = upstream_hash(spec, name);
-        pools.push(FilePool { name: name.clone(), spec: spec.clone(), resolved, hash });
+        pools.push(FilePool { name: name.clone(), spec: with_environment(spec), resolved, hash });
     }
     let mut routes = config.routes.clone();
     routes.iter_mut().for_each(|route| bind_environment(&mut route.upstream));
     let routes = Arc::new(Routes::new(routes));
-    Ok(FileState { pools, defaults: config.upstream_defaults.clone(), routes })
+    Ok(FileState { pools, defaults: with_environment(&config.upstream_defaults), routes })
+}
+
+fn with_environment(spec: &UpstreamSpec) -> UpstreamSpec {
+    let mut spec = spec.clone();
+    spec.host_header.iter_mut().for_each(bind_environment);
+    spec
 }
 
 /// `${env:NAME}` is what it is when the file is read.

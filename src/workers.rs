@@ -153,7 +153,11 @@ impl Post {
         }
         while let Some(order) = self.orders.recv().await {
             match order {
-                Order::CloseGone => worker.idle.borrow_mut().drop_gone(),
+                Order::CloseGone => {
+                    worker.idle.borrow_mut().drop_gone();
+                    // A worker without requests would keep the old snapshot alive.
+                    drop(worker.snapshot());
+                }
                 Order::Exit => break,
                 Order::Stop => {
                     close.notify_waiters();

@@ -22,7 +22,8 @@ CHANGES = 200
 
 class ChangeLatency(Work):
     """For nginx the change is a reload, which answers before it is done; Haproxy has none."""
-    name, key, repeats = "change", "post_p50_us", False
+    # No ratio to nginx: a signal's round trip and a change's are not the same thing.
+    name, key, repeats = "change", "", False
     about = "a pool's servers swapped under load with 2 workers; stale: served by the old list after the answer"
 
     def suits(self, peer: Peer) -> bool:

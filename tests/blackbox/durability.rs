@@ -13,9 +13,10 @@ use std::{
     time::Duration,
 };
 
+use fastrand::Rng;
 use rustix::process::{Signal, geteuid};
 
-use crate::kit::{Edge, Lcg, Message, Origin, RaiseOnDrop, Socket, env_number, eventually, skip};
+use crate::kit::{Edge, Message, Origin, RaiseOnDrop, Socket, bytes, env_number, eventually, skip};
 
 /// What `/detail` says, by pool.
 fn detail(edge: &Edge) -> BTreeMap<String, String> {
@@ -57,10 +58,10 @@ struct Wish {
 }
 
 impl Wish {
-    fn random(random: &mut Lcg) -> Self {
-        let pool = format!("pool{}", random.below(5));
-        let server = (random.below(4) > 0).then(|| {
-            format!("server 127.0.0.1:{} weight={}", 1 + random.below(9), 1 + random.below(99))
+    fn random(random: &mut Rng) -> Self {
+        let pool = format!("pool{}", random.usize(..5));
+        let server = (random.usize(..4) > 0).then(|| {
+            format!("server 127.0.0.1:{} weight={}", 1 + random.usize(..9), 1 + random.usize(..99))
         });
         Self { pool, server }
     }
@@ -97,7 +98,7 @@ impl Wish {
 /// everything acknowledged is there, and of the one change in flight all or nothing.
 #[test]
 fn random_changes_and_kills() {
-    let mut random = Lcg::new(7);
+    let mut random = Rng::with_seed(7);
     let mut edge = Edge::new().durable().start();
     let mut known = BTreeMap::new();
     for round in 0..env_number("TIDEGATE_ROUNDS", 20) {
@@ -114,10 +115,10 @@ fn random_changes_and_kills() {
 /// Returns the change that got no answer.
 fn change_until_killed(
     edge: &Edge,
-    random: &mut Lcg,
+    random: &mut Rng,
     known: &mut BTreeMap<String, String>,
 ) -> Wish {
-    let patience = Duration::from_micros(random.below(30_000) as u64);
+    let patience = Duration::from_micros(random.u64(..30_000));
     thread::scope(|scope| {
         scope.spawn(|| {
             thread::sleep(patience);
@@ -158,7 +159,7 @@ fn garbage_at_the_end_is_cut_off() {
     let file = journal(&edge);
     edge.kill9();
     let mut tail = fs::OpenOptions::new().append(true).open(&file).unwrap();
-    tail.write_all(&Lcg::new(8).bytes(100)).unwrap();
+    tail.write_all(&bytes(&mut Rng::with_seed(8), 100)).unwrap();
     drop(tail);
     edge.restart();
     assert_eq!(edge.call("GET", "/list", "").text(), "whole\n");
@@ -240,6 +241,7 @@ fn a_full_disk_refuses_the_change_and_serves_on() {
     let ballast = edge.state_dir().join("ballast");
     let mut file = fs::File::create(&ballast).unwrap();
     while file.write_all(&[0; 512]).is_ok() {}
+    drop(file);
     let mut refused = None;
     // Some room may be left in the page that the journal has begun.
     for n in 0..2_000 {

@@ -192,7 +192,6 @@ fn a_target_above_8k_is_414() {
         // It may be refused before it is all sent.
         let _ = client.try_send(get(length));
         assert_eq!(client.response().unwrap().status(), 414, "{length}");
-        client.expect_end();
     }
 }
 
@@ -207,7 +206,6 @@ fn a_head_above_32k_is_431() {
         let mut client = edge.client();
         let _ = client.try_send(get(length));
         assert_eq!(client.response().unwrap().status(), 431, "{length}");
-        client.expect_end();
     }
 }
 

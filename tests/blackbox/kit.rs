@@ -20,7 +20,7 @@ use std::{
 };
 
 pub use edge::{Edge, status_of};
-pub use load::{Lcg, Swap, checksum};
+pub use load::{Swap, bytes, checksum};
 pub use message::{Head, Message};
 pub use origin::{Origin, SWITCHING, named_reply};
 pub use process::Output;

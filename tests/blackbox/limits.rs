@@ -66,8 +66,7 @@ fn out_of_descriptors_nothing_breaks_and_no_server_is_blamed() {
 #[test]
 fn start_up_says_how_many_tunnels_fit() {
     let edge = Edge::new().descriptors(500).start();
-    let log = edge.log();
-    assert!(log.lines().any(|line| line.contains("tunnels")), "{log}");
+    edge.wait_for_log("tunnels");
 }
 
 #[test]

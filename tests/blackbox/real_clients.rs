@@ -3,9 +3,10 @@
 
 use std::{net::TcpStream, path::PathBuf, process::Command, thread};
 
+use fastrand::Rng;
 use tokio_tungstenite::tungstenite::{Message, accept, client};
 
-use crate::kit::{Edge, Lcg, Origin, skip};
+use crate::kit::{Edge, Origin, bytes, skip};
 
 /// Sends back every message, with tungstenite.
 fn tungstenite_echo() -> Origin {
@@ -41,9 +42,9 @@ fn conversation(edge: &Edge, seed: u64) {
     let stream = TcpStream::connect(edge.port("edge")).unwrap();
     let (mut socket, answer) = client(format!("ws://{}/chat", edge.port("edge")), stream).unwrap();
     assert_eq!(answer.status(), 101);
-    let mut random = Lcg::new(seed);
+    let mut random = Rng::with_seed(seed);
     for size in [0, 1, 125, 126, 4_096, 65_535, 65_536, 300_000] {
-        let message = Message::binary(random.bytes(size));
+        let message = Message::binary(bytes(&mut random, size));
         socket.send(message.clone()).unwrap();
         assert!(socket.read().unwrap() == message, "{size} bytes came back altered");
     }

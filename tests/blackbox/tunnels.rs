@@ -10,10 +10,11 @@ use std::{
     time::Duration,
 };
 
+use fastrand::Rng;
 use rustix::process::Signal;
 
 use crate::{
-    kit::{Lcg, Origin, RaiseOnDrop, SWITCHING, Socket, env_number, eventually},
+    kit::{Origin, RaiseOnDrop, SWITCHING, Socket, bytes, env_number, eventually},
     websocket::{ASK, echoes, edge, open},
 };
 
@@ -22,19 +23,12 @@ fn a_megabyte_of_anything_goes_both_ways_unharmed() {
     let origin = Origin::echo_tunnel();
     let edge = edge().pool("app", &[&origin]).start();
     let mut client = open(&edge);
-    let bytes = Lcg::new(5).bytes(1 << 20);
-    let writer = Socket::over(client.inner().try_clone().unwrap());
-    let sender = {
-        let bytes = bytes.clone();
-        let mut writer = writer;
-        thread::spawn(move || {
-            for piece in bytes.chunks(7_001) {
-                writer.send(piece);
-            }
-        })
-    };
-    assert!(client.exactly(bytes.len()).unwrap() == bytes, "a byte was lost or altered");
-    sender.join().unwrap();
+    let sent = bytes(&mut Rng::with_seed(5), 1 << 20);
+    let mut writer = Socket::over(client.inner().try_clone().unwrap());
+    thread::scope(|scope| {
+        scope.spawn(|| sent.chunks(7_001).for_each(|piece| writer.send(piece)));
+        assert!(client.exactly(sent.len()).unwrap() == sent, "a byte was lost or altered");
+    });
 }
 
 #[test]
@@ -185,11 +179,11 @@ fn many_tunnels_survive_many_changes() {
             edge.signal(Signal::HUP);
             edge.post("app", &format!("server {};", two.address()));
         });
-        let mut random = Lcg::new(6);
+        let mut random = Rng::with_seed(6);
         let mut last_round = false;
         while !last_round {
             last_round = changed.load(Ordering::SeqCst);
-            let words: Vec<Vec<u8>> = tunnels.iter().map(|_| random.bytes(64)).collect();
+            let words: Vec<Vec<u8>> = tunnels.iter().map(|_| bytes(&mut random, 64)).collect();
             for (tunnel, word) in tunnels.iter_mut().zip(&words) {
                 tunnel.send(word);
             }

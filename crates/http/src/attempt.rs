@@ -47,6 +47,9 @@ pub(crate) async fn attempt(
     fresh: bool,
 ) -> Tried {
     let state = pick.lease.state();
+    if state.is_gone() {
+        return Tried::Left;
+    }
     let began = Instant::now();
     let kept = if fresh {
         None

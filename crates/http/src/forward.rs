@@ -1,6 +1,11 @@
 //! One turn of a connection: a request, tries at servers until one answers, and the account of it.
 
-use std::{future::poll_fn, sync::Arc, task::Poll, time::Instant};
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
 
 use tidegate_h1::{Conn, HeadError};
 use tidegate_net::Socket;
@@ -18,8 +23,10 @@ use crate::{
 /// nginx's code for a client that left before its answer.
 const CLIENT_GONE: u16 = 499;
 
-/// How often a request may find that its server has just left before it gives up.
-const MAX_LEFT: usize = 64;
+/// A server is marked as gone an instant before the snapshot without it is there; a request that
+/// falls in between waits so long for that, and so often at most.
+const UNTIL_SWAPPED: Duration = Duration::from_millis(1);
+const MAX_LEFT: usize = 1_000;
 
 /// What becomes of the connection.
 pub(crate) enum Turn {
@@ -149,7 +156,10 @@ impl<'c> Forwarding<'c> {
                 Next::Turn(turn) => return turn,
                 Next::Refuse(status, reason) => return self.refuse(status, reason).await,
                 Next::Server => (),
-                Next::SameServer => left += 1,
+                Next::SameServer => {
+                    left += 1;
+                    tokio::time::sleep(UNTIL_SWAPPED).await;
+                }
             }
             if left > MAX_LEFT || !self.renew() {
                 return self.refuse(502, "its pool is gone".into()).await;

@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     hint::black_box,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -35,14 +36,21 @@ fn name(pool: usize) -> Name {
 }
 
 fn table(pools: usize, servers: usize) -> Arc<Table> {
+    open(file(pools, servers), None)
+}
+
+fn open(file: FileState, state_dir: Option<PathBuf>) -> Arc<Table> {
+    Table::open(Options { workers: 2, state_dir }, file).expect("it opens").0
+}
+
+fn file(pools: usize, servers: usize) -> FileState {
     let pool = |at: usize| FilePool {
         name: name(at),
         spec: spec(servers, 0),
         resolved: Resolved::new(),
         hash: at.to_string(),
     };
-    let file = FileState { pools: (0..pools).map(pool).collect(), ..FileState::default() };
-    Table::open(Options { workers: 2, state_dir: None }, file).expect("it opens").0
+    FileState { pools: (0..pools).map(pool).collect(), ..FileState::default() }
 }
 
 fn replacement(round: usize) -> Change {
@@ -98,5 +106,13 @@ fn one_change_among_10_000_pools(bencher: Bencher) {
 
 #[divan::bench(sample_count = 10, sample_size = 1)]
 fn open_with_10_000_pools_of_10(bencher: Bencher) {
-    bencher.bench_local(|| drop(black_box(table(10_000, 10))));
+    bencher.with_inputs(|| file(10_000, 10)).bench_values(|file| open(file, None));
+}
+
+#[divan::bench(sample_count = 10, sample_size = 1)]
+fn recover_10_000_pools_of_10(bencher: Bencher) {
+    let dir = tempfile::tempdir().expect("a directory");
+    drop(open(file(10_000, 10), Some(dir.path().into())));
+    let inputs = || file(10_000, 10);
+    bencher.with_inputs(inputs).bench_values(|file| open(file, Some(dir.path().into())));
 }

@@ -3,27 +3,13 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A generator of bytes that look random and are the same in every run.
-pub struct Lcg(u64);
+use fastrand::Rng;
 
-impl Lcg {
-    pub const fn new(seed: u64) -> Self {
-        Self(seed ^ 0x9E37_79B9_7F4A_7C15)
-    }
-
-    pub const fn next(&mut self) -> u64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        self.0 >> 16
-    }
-
-    pub const fn below(&mut self, bound: usize) -> usize {
-        self.next() as usize % bound
-    }
-
-    pub fn bytes(&mut self, length: usize) -> Vec<u8> {
-        (0..length).map(|_| self.next() as u8).collect()
-    }
+/// Bytes that look random and are the same in every run.
+pub fn bytes(random: &mut Rng, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    random.fill(&mut bytes);
+    bytes
 }
 
 /// FNV-1a, continued from `sum` (start with 0).

@@ -112,6 +112,13 @@ impl Message {
         self.head.field(name)
     }
 
+    /// The id that an error of the proxy's own names.
+    pub fn request_id(&self) -> Option<String> {
+        let text = self.text();
+        let mut words = text.split(|c: char| !c.is_ascii_alphanumeric());
+        words.find(|word| word.len() >= 16).map(str::to_owned)
+    }
+
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }

@@ -274,13 +274,10 @@ impl Shared {
     fn wait(&self, what: &str, done: impl Fn(&Log) -> bool) {
         let log = self.log.lock().unwrap();
         let (log, _) = self.changed.wait_timeout_while(log, DEADLINE, |log| !done(log)).unwrap();
-        assert!(
-            done(&log),
-            "the origin waited in vain for {what}: {} taken, {} requests, {} ended",
-            log.taken,
-            log.requests.len(),
-            log.ended
-        );
+        let came = done(&log);
+        let (taken, requests, ended) = (log.taken, log.requests.len(), log.ended);
+        drop(log);
+        assert!(came, "waited for {what}: {taken} taken, {requests} requests, {ended} ended");
     }
 }
 

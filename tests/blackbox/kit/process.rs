@@ -91,8 +91,9 @@ impl Log {
         let waiting = |state: &mut LogState| found(state).is_none() && !state.ended;
         let state = self.state.lock().unwrap();
         let (state, _) = self.grown.wait_timeout_while(state, DEADLINE, waiting).unwrap();
-        let lines = || state.lines.join("\n");
-        found(&state).unwrap_or_else(|| panic!("the log never said {what:?}:\n{}", lines()))
+        let (line, all) = (found(&state), state.lines.join("\n"));
+        drop(state);
+        line.unwrap_or_else(|| panic!("the log never said {what:?}:\n{all}"))
     }
 }
 
