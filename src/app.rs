@@ -43,11 +43,11 @@ pub(crate) enum Origin {
 /// # Errors
 /// When it cannot start; the message says why and what to change.
 pub(crate) fn run(origin: Origin) -> Result<ExitCode> {
-    let (config, path) = match origin {
+    let (config, path, guide) = match origin {
         Origin::File(path) => match load(&path) {
             Ok(loaded) => {
                 file::print_all(&loaded.warnings, "warning: ");
-                (loaded.config, Some(path))
+                (loaded.config, Some(path), None)
             }
             Err(problems) => {
                 file::print_all(&problems, "");
@@ -55,14 +55,23 @@ pub(crate) fn run(origin: Origin) -> Result<ExitCode> {
             }
         },
         Origin::To { servers, listen } => {
-            (Config::quick(servers, ListenAddress::Tcp(listen)), None)
+            (Config::quick(servers, ListenAddress::Tcp(listen)), None, None)
         }
-        Origin::Demo { listen, admin } => (demo::config(listen, admin)?, None),
+        Origin::Demo { listen, admin } => {
+            let (config, guide) = demo::config(listen, admin)?;
+            (config, None, Some(guide))
+        }
     };
     let log = logging::start(&config.log)?;
     count_panics();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let ended = runtime.block_on(async { start(config, path).await?.run().await });
+    let ended = runtime.block_on(async {
+        let app = start(config, path).await?;
+        if let Some(guide) = guide {
+            guide.print(&app.addresses.0, &app.addresses.1);
+        }
+        app.run().await
+    });
     // What a look-up or a page was doing on another thread is of no interest any more.
     runtime.shutdown_background();
     log.finish();
@@ -85,6 +94,8 @@ struct App {
     access: Option<JoinHandle<()>>,
     admin: tokio::task::JoinHandle<()>,
     stop_admin: tokio::sync::watch::Sender<bool>,
+    /// Of the first listener and the first admin listener.
+    addresses: (String, String),
 }
 
 async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
@@ -113,8 +124,6 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
     let now = Instant::now();
     let shared = Arc::new(Shared {
         table: Arc::clone(&table),
-        // A failure at the very start must not lie at 0, which means never.
-        epoch: now.checked_sub(Duration::from_secs(1)).unwrap_or(now),
         budget: Budget::new(
             usize::try_from(config.process.max_idle_upstream).unwrap_or(usize::MAX),
         ),
@@ -143,6 +152,8 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
     table.on_departure(move |_| orders.tell(Order::CloseGone));
     let (stop_admin, stopped) = tokio::sync::watch::channel(false);
     announce(&addresses, &admin_sockets, &metrics_sockets);
+    let first_admin = admin_sockets.first().map(|bound| bound.address.to_string());
+    let first = addresses.into_iter().next().map(|(_, address)| address);
     tracing::info!(
         workers = count,
         descriptors = descriptors.limit,
@@ -153,13 +164,14 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
     let admin = serve_admin(admin, admin_sockets, metrics_sockets, stopped)?;
     let orders = workers.orders().clone();
     let control = Control { config, path, table, process, orders, resolver };
-    Ok(App { control, workers, access: access_thread, admin, stop_admin })
+    let addresses = (first.unwrap_or_default(), first_admin.unwrap_or_default());
+    Ok(App { control, workers, access: access_thread, admin, stop_admin, addresses })
 }
 
 impl App {
     async fn run(mut self) -> Result<ExitCode> {
         self.control.run().await?;
-        let App { control, workers, access, admin, stop_admin } = self;
+        let Self { control, workers, access, admin, stop_admin, .. } = self;
         // Its receivers end when it is set; one that is gone needs no telling.
         let _ = stop_admin.send(true);
         let _ = tokio::time::timeout(Duration::from_secs(1), admin).await;

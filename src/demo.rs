@@ -21,42 +21,52 @@ use tokio_tungstenite::{
     tungstenite::{handshake::derive_accept_key, protocol::Role},
 };
 
-/// The configuration of the demo. Its origins run on a thread of their own from here on.
+/// The configuration of the demo, and the lines to try, for when it runs. Its origins run on threads
+/// of their own from here on.
 ///
 /// # Errors
 /// When an origin finds no port.
-pub(crate) fn config(listen: SocketAddr, admin: SocketAddr) -> Result<Config> {
+pub(crate) fn config(listen: SocketAddr, admin: SocketAddr) -> Result<(Config, Guide)> {
     let names = ["one", "two", "three"];
     let origins = names.iter().map(|name| origin(name)).collect::<Result<Vec<SocketAddr>>>()?;
     let servers = origins[..2].iter().map(|address| Address::parse(&address.to_string()));
     let mut config = Config::quick(servers.collect::<Result<_, _>>()?, ListenAddress::Tcp(listen));
     config.admin.listen = vec![ListenAddress::Tcp(admin)];
-    print(listen, admin, &origins);
-    Ok(config)
+    Ok((config, Guide { origins }))
 }
 
-fn print(listen: SocketAddr, admin: SocketAddr, origins: &[SocketAddr]) {
-    println!(
-        "Tidegate's demo: two origins behind a proxy on http://{listen}, admin API on http://{admin}."
-    );
-    println!("Ctrl-C ends it. Try, in another terminal:\n");
-    let all: String = origins.iter().map(|origin| format!("server {origin};")).collect();
-    let lines = [
-        ("a request; again, and the other origin answers", format!("curl http://{listen}/")),
-        ("the pools", format!("curl http://{admin}/list")),
-        ("their servers, with every parameter", format!("curl http://{admin}/detail")),
-        (
-            "add a third server, running already; no reload",
-            format!("curl -d '{all}' http://{admin}/upstream/default"),
-        ),
-        (
-            "a WebSocket that stays open whatever you change",
-            format!("npx wscat -c ws://{listen}/ws   # or: python3 -m websockets ws://{listen}/ws"),
-        ),
-        ("the metrics", format!("curl http://{admin}/metrics")),
-    ];
-    for (what, line) in lines {
-        println!("  # {what}\n  {line}\n");
+/// What to tell who started the demo.
+pub(crate) struct Guide {
+    origins: Vec<SocketAddr>,
+}
+
+impl Guide {
+    /// Prints the lines to try; the addresses are those that were bound.
+    pub(crate) fn print(&self, listen: &str, admin: &str) {
+        println!(
+            "Tidegate's demo: two origins behind a proxy on http://{listen}, admin API on http://{admin}."
+        );
+        println!("Ctrl-C ends it. Try, in another terminal:\n");
+        let all: String = self.origins.iter().map(|origin| format!("server {origin};")).collect();
+        let lines = [
+            ("a request; again, and the other origin answers", format!("curl http://{listen}/")),
+            ("the pools", format!("curl http://{admin}/list")),
+            ("their servers, with every parameter", format!("curl http://{admin}/detail")),
+            (
+                "add a third server, running already; no reload",
+                format!("curl -d '{all}' http://{admin}/upstream/default"),
+            ),
+            (
+                "a WebSocket that stays open whatever you change",
+                format!(
+                    "npx wscat -c ws://{listen}/ws   # or: python3 -m websockets ws://{listen}/ws"
+                ),
+            ),
+            ("the metrics", format!("curl http://{admin}/metrics")),
+        ];
+        for (what, line) in lines {
+            println!("  # {what}\n  {line}\n");
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use tidegate_admin::{Facts, ListenerTotals, Reload, StatusSource, Totals};
 use tidegate_http::{ListenerLive, Shared};
-use tidegate_net::Descriptors;
+use tidegate_net::{Descriptors, coarse_millis};
 
 /// Panics since the start; counted by the hook that logs them.
 pub(crate) static PANICS: AtomicU64 = AtomicU64::new(0);
@@ -39,11 +39,12 @@ impl Process {
 
     /// How long ago each worker was last seen alive, beyond the time between two looks.
     pub(crate) fn lags(&self) -> Vec<Duration> {
-        let now = u64::try_from(self.shared.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now = coarse_millis();
         let lag = |index| {
-            let alive = self.shared.totals.of(index).alive.value();
-            // A worker that has not looked yet is as old as the process.
-            Duration::from_millis(now.saturating_sub(alive)).saturating_sub(ALIVE_EVERY)
+            // One that has not come round yet has just been started.
+            let alive = Some(self.shared.totals.of(index).alive.value()).filter(|at| *at > 0);
+            Duration::from_millis(alive.map_or(0, |alive| now.saturating_sub(alive)))
+                .saturating_sub(ALIVE_EVERY)
         };
         (0..self.workers).map(lag).collect()
     }
@@ -89,7 +90,11 @@ impl Totals for Process {
     }
 
     fn local_errors(&self) -> Vec<(&'static str, u64)> {
-        vec![("resources", self.shared.totals.sum(|totals| totals.local_errors.value()))]
+        let totals = &self.shared.totals;
+        vec![
+            ("accept", totals.sum(|totals| totals.accept_errors.value())),
+            ("connect", totals.sum(|totals| totals.connect_errors.value())),
+        ]
     }
 
     fn worker_lag(&self) -> Vec<Duration> {
@@ -97,6 +102,6 @@ impl Totals for Process {
     }
 
     fn failure_clock(&self) -> u64 {
-        u64::try_from(self.shared.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+        coarse_millis()
     }
 }

@@ -74,7 +74,7 @@ fn write(lines: &Receiver<Option<Vec<u8>>>, dropped: &AtomicU64) {
                 _ = writeln!(
                     io::stderr(),
                     "tidegate: {count} log lines found no room and were dropped"
-                )
+                );
             }
         }
     }

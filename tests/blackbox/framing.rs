@@ -178,6 +178,18 @@ fn judge_response(client: &mut Socket, method: &str, wanted: &Response) {
         Response::CutOrBad => cut || bad,
     };
     assert!(fits, "the client saw {answer:?}");
+    // What a head may not say, whatever the server said.
+    for head in answer.iter().flat_map(|answer| &answer.interim) {
+        assert!(
+            !["content-length", "transfer-encoding", "x-a"].iter().any(|f| head.has(f)),
+            "{head:?}"
+        );
+    }
+    if let Ok(answer) = answer
+        && answer.status() == 204
+    {
+        assert!(!answer.head.has("content-length") && !answer.head.has("transfer-encoding"));
+    }
 }
 
 #[test]
@@ -271,6 +283,19 @@ fn a_bad_request_ends_its_pipeline() {
     let targets: Vec<String> =
         origin.requests().iter().map(|r| r.head.target().to_owned()).collect();
     assert_eq!(targets, ["/1"]);
+}
+
+#[test]
+fn nothing_after_a_close_is_served() {
+    let origin = Origin::named("ok");
+    let edge = Edge::to(&[&origin]).start();
+    let mut client = edge.client();
+    client.send(
+        "GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
+    );
+    assert!(client.response().unwrap().head.closes());
+    client.expect_end();
+    assert_eq!(origin.count(), 1);
 }
 
 /// A server that says more than its Content-Length poisons nobody: the connection is not used again.

@@ -228,6 +228,74 @@ fn a_refused_expectation_needs_no_body() {
     assert_eq!((answer.status(), answer.interim.len(), answer.text().as_str()), (403, 0, "no"));
 }
 
+/// After a refusal the body that was announced may come or not: neither may be taken for a request.
+#[test]
+fn a_refused_expectation_leaves_no_doubt_about_what_comes_next() {
+    let origin = Origin::new(|conn| {
+        while conn.receive_head().is_ok() {
+            conn.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
+        }
+    });
+    let edge = Edge::to(&[&origin]).start();
+    let mut client = edge.client();
+    client.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 40\r\nExpect: 100-continue\r\n\r\n");
+    let answer = client.response().unwrap();
+    assert_eq!(answer.status(), 403);
+    // 40 bytes, as announced: either they are swallowed, or the connection is closed.
+    let _ = client.try_send("GET /smuggled HTTP/1.1\r\nHost: aaaaaa\r\n\r\n");
+    let _ = client.try_send(get("/next"));
+    match client.response() {
+        Ok(next) => assert!(next.status() == 403 && !answer.head.closes(), "{next:?}"),
+        Err(broken) => assert!(broken.is_cut(), "{broken:?}"),
+    }
+    let targets: Vec<String> =
+        origin.requests().iter().map(|request| request.head.target().to_owned()).collect();
+    assert!(!targets.contains(&"/smuggled".to_owned()), "{targets:?}");
+}
+
+#[test]
+fn a_client_need_not_wait_for_the_100() {
+    let origin = Origin::new(|conn| {
+        while conn.receive_head().is_ok() {
+            conn.send("HTTP/1.1 100 Continue\r\n\r\n");
+            let body = conn.exactly(5).unwrap();
+            conn.send([b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", &body[..]].concat());
+        }
+    });
+    let edge = Edge::to(&[&origin]).start();
+    let mut client = edge.client();
+    for _ in 0..3 {
+        let answer = client.ask(
+            "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-Continue\r\n\r\nhello",
+        );
+        assert_eq!((answer.status(), answer.text().as_str()), (200, "hello"));
+        assert!(answer.interim.len() <= 1, "{answer:?}");
+    }
+}
+
+#[test]
+fn a_slow_answer_keeps_its_place_in_the_pipeline() {
+    let gate = Gate::default();
+    let origin = {
+        let gate = gate.clone();
+        Origin::new(move |conn| {
+            while let Ok(request) = conn.receive() {
+                if request.head.target() == "/slow" {
+                    gate.wait();
+                }
+                conn.send(named_reply(&request.head.target()[1..]));
+            }
+        })
+    };
+    let edge = Edge::to(&[&origin]).start();
+    let mut client = edge.client();
+    client.send(get("/slow") + &get("/fast"));
+    origin.wait_for_requests(1);
+    gate.open();
+    let answers: Vec<String> = (0..2).map(|_| client.response().unwrap().text()).collect();
+    assert_eq!(answers, ["slow", "fast"]);
+}
+
 #[test]
 fn fifty_megabytes_go_up_unharmed() {
     const SIZE: usize = 50 << 20;

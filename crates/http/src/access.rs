@@ -205,7 +205,7 @@ impl Writer {
         match Sink::open(self.path.as_ref()) {
             Ok(sink) => self.sink = sink,
             Err(error) => {
-                tracing::error!(path = ?self.path, %error, "cannot reopen the access log; the old file goes on")
+                tracing::error!(path = ?self.path, %error, "cannot reopen the access log; the old file goes on");
             }
         }
     }

@@ -61,7 +61,7 @@ pub(crate) async fn attempt(
         Some(upstream) => upstream,
         None => {
             match Box::pin(dial(client.side.worker, client.side.timer, pool, pick.server)).await {
-                Ok(socket) => Upstream::new(socket, began),
+                Ok(socket) => Upstream::new(socket),
                 Err(tried) => return tried,
             }
         }
@@ -136,7 +136,7 @@ async fn dial(
     let mut connected = connect(place, timer, limit).await;
     if matches!(connected, Err(ConnectError::Local(_))) {
         // Idle connections are what can be given up for a request.
-        worker.totals().local_errors.add(1);
+        worker.totals().connect_errors.add(1);
         worker.idle.borrow_mut().clear();
         connected = connect(place, timer, limit).await;
     }

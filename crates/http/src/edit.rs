@@ -1,7 +1,7 @@
 //! What a proxy changes in heads: fields that belong to one connection stay here, framing is
 //! written anew, and the server learns who asked.
 
-use std::net::IpAddr;
+use std::{io::Write as _, net::IpAddr};
 
 use httparse::Header;
 use tidegate_h1::HeadWriter;
@@ -145,16 +145,8 @@ fn tell(
     told: &Told<'_>,
     said: &Forwarded,
 ) {
-    use std::io::Write;
-
-    // Long enough for any address; writing to it cannot fail.
     let mut text = [0; 64];
-    let mut rest = &mut text[..];
-    if let Some(ip) = told.client {
-        let _ = write!(rest, "{ip}");
-    }
-    let left = rest.len();
-    let ip = &text[..text.len() - left];
+    let ip = told.client.map_or(&[][..], |ip| write_ip(ip, &mut text));
     let before =
         headers.iter().filter(|h| told.trusted && h.name.eq_ignore_ascii_case("x-forwarded-for"));
     let mut chain: Vec<&[u8]> = before.map(|h| h.value).filter(|value| !value.is_empty()).collect();
@@ -173,6 +165,24 @@ fn tell(
         head.field("X-Forwarded-Host", facts.authority.as_bytes());
     }
     head.field("X-Request-Id", told.id.as_str().as_bytes());
+}
+
+/// An address as text: four numbers are written in a fraction of the time that formatting takes.
+fn write_ip(ip: IpAddr, text: &mut [u8; 64]) -> &[u8] {
+    let room = text.len();
+    let mut rest = &mut text[..];
+    // Long enough for any address, so that no write fails.
+    match ip {
+        IpAddr::V4(v4) => {
+            for (at, octet) in v4.octets().into_iter().enumerate() {
+                let _ = rest.write_all(if at == 0 { b"" } else { b"." });
+                let _ = rest.write_all(itoa::Buffer::new().format(octet).as_bytes());
+            }
+        }
+        IpAddr::V6(v6) => _ = write!(rest, "{v6}"),
+    }
+    let left = rest.len();
+    &text[..room - left]
 }
 
 /// The Upgrade tokens of a request that may go on, as one list; `None` without any.
@@ -212,7 +222,7 @@ pub(crate) fn response(
     }
     match (facts.body, facts.declared_length) {
         (ResponseBody::Length(length), _) | (ResponseBody::None, Some(length)) => {
-            head.length(length)
+            head.length(length);
         }
         _ if answering.chunked => head.chunked(),
         _ => (),

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tidegate_h1::{Conn, HeadError};
-use tidegate_net::Socket;
+use tidegate_net::{Socket, coarse_millis};
 use tidegate_table::{Attempt, Lease, NoServer, Pick, Pool};
 
 use crate::{
@@ -139,22 +139,21 @@ impl<'c> Forwarding<'c> {
         Self { client, job, tried: Vec::new(), last: None, fresh: false }
     }
 
-    async fn run(mut self) -> Turn {
+    async fn run(&mut self) -> Turn {
         let mut left = 0;
         loop {
             let pool = Arc::clone(&self.job.pool);
-            let pick = match pool.pick(&self.tried, &self.job.key, self.client.side.worker.millis())
-            {
+            let pick = match pool.pick(&self.tried, &self.job.key, coarse_millis()) {
                 Ok(pick) => pick,
                 Err(none) => match self.fall_back() {
                     true => continue,
-                    false => return self.give_up(&pool, none).await,
+                    false => return Box::pin(self.give_up(&pool, none)).await,
                 },
             };
             let tried = attempt(&mut self.client, &self.job, &pool, &pick, self.fresh).await;
             match self.judge(&pool, pick, tried) {
                 Next::Turn(turn) => return turn,
-                Next::Refuse(status, reason) => return self.refuse(status, reason).await,
+                Next::Refuse(status, reason) => return Box::pin(self.refuse(status, reason)).await,
                 Next::Server => (),
                 Next::SameServer => {
                     left += 1;
@@ -162,7 +161,7 @@ impl<'c> Forwarding<'c> {
                 }
             }
             if left > MAX_LEFT || !self.renew() {
-                return self.refuse(502, "its pool is gone".into()).await;
+                return Box::pin(self.refuse(502, "its pool is gone".into())).await;
             }
         }
     }
@@ -241,7 +240,7 @@ impl<'c> Forwarding<'c> {
             tracing::debug!(upstream = %pool.name, server = &**state.label(), "a kept connection was dead");
         } else {
             self.tried.push(state.id());
-            let out = state.failed(&pick.server.spec, self.client.side.worker.millis());
+            let out = state.failed(&pick.server.spec, coarse_millis());
             let what =
                 if out && !pool.is_single() { "server failed and is out" } else { "server failed" };
             self.log(pick, failure.cause, &failure.reason, what);
@@ -257,7 +256,6 @@ impl<'c> Forwarding<'c> {
 
     fn local(&mut self, pick: &Pick<'_>, reason: String) -> Next {
         let side = self.client.side;
-        side.worker.totals().local_errors.add(1);
         if side.worker.may_log() {
             let (server, request) = (&**pick.lease.state().label(), self.job.seen.id.as_str());
             tracing::error!(upstream = %self.job.pool.name, server, request, reason, "no connection for want of local resources");
@@ -296,7 +294,7 @@ impl<'c> Forwarding<'c> {
     }
 
     /// Nobody is left to try.
-    async fn give_up(mut self, pool: &Pool, none: NoServer) -> Turn {
+    async fn give_up(&mut self, pool: &Pool, none: NoServer) -> Turn {
         match self.last.take() {
             Some(failure) => {
                 self.refuse(status_of(failure.cause), "every server was tried".into()).await
@@ -311,7 +309,7 @@ impl<'c> Forwarding<'c> {
         }
     }
 
-    async fn refuse(mut self, status: u16, reason: String) -> Turn {
+    async fn refuse(&mut self, status: u16, reason: String) -> Turn {
         let side = self.client.side;
         if !reason.is_empty() && side.worker.may_log() {
             let request = self.job.seen.id.as_str();

@@ -8,7 +8,7 @@ use tidegate_net::Peer;
 /// A request id as it is written: 32 hexadecimal digits of ours, or what a trusted proxy sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RequestId {
-    text: [u8; RequestId::MAX],
+    text: [u8; Self::MAX],
     len: u8,
 }
 

@@ -159,7 +159,7 @@ async fn refused(worker: &Worker, listener: &Listener, error: &std::io::Error) {
         // The client left the queue before its turn (ECONNABORTED and its like).
         return;
     }
-    worker.totals().local_errors.add(1);
+    worker.totals().accept_errors.add(1);
     worker.idle.borrow_mut().clear();
     if worker.may_log() {
         tracing::error!(listener = %listener.live.name, %error, "cannot accept connections for want of local resources");

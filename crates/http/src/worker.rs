@@ -5,12 +5,12 @@ use std::{
     collections::HashMap,
     rc::Rc,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use foldhash::fast::RandomState;
 use tidegate_metrics::{Counter, Gauge, PerWorker};
-use tidegate_net::{Scratch, Timers};
+use tidegate_net::{Scratch, Timers, coarse_millis};
 use tidegate_pool::{Budget, Idle};
 use tidegate_table::{PoolLive, Reader, Series, Snapshot, Table};
 
@@ -29,8 +29,6 @@ const LINES_A_SECOND: u32 = 20;
 #[derive(Debug)]
 pub struct Shared {
     pub table: Arc<Table>,
-    /// Failures are told by milliseconds since then; it lies in the past.
-    pub epoch: Instant,
     pub budget: Arc<Budget>,
     pub totals: PerWorker<Totals>,
     pub access: Option<AccessLog>,
@@ -39,11 +37,13 @@ pub struct Shared {
 /// One worker's counts about itself.
 #[derive(Debug, Default)]
 pub struct Totals {
-    /// Descriptors, ports or memory ran out.
-    pub local_errors: Counter,
+    /// Accepts that failed because descriptors, ports or memory ran out.
+    pub accept_errors: Counter,
+    /// Connects to servers that failed so.
+    pub connect_errors: Counter,
     /// Lines about failing servers that were not written.
     pub lines_dropped: Counter,
-    /// Milliseconds since the epoch when the worker last looked at its clock.
+    /// When the worker last came round, in milliseconds of the coarse clock.
     pub alive: Gauge,
 }
 
@@ -96,7 +96,7 @@ impl Worker {
             every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 every.tick().await;
-                self.totals().alive.set(self.millis());
+                self.totals().alive.set(coarse_millis());
                 self.idle.borrow_mut().sweep();
             }
         };
@@ -127,22 +127,16 @@ impl Worker {
         self.stopping.get()
     }
 
-    /// Milliseconds since the epoch.
-    pub(crate) fn millis(&self) -> u64 {
-        u64::try_from(self.shared.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
     pub(crate) fn request_id(&self) -> RequestId {
         RequestId::random(self.random.borrow_mut().u128(..))
     }
 
-    /// Writes the date of now (RFC 9110 §5.6.7), made once a second.
+    /// Writes the date of now (RFC 9110 §5.6.7), made anew ten times a second at most.
     pub(crate) fn with_date<T>(&self, write: impl FnOnce(&str) -> T) -> T {
-        let now = SystemTime::now();
-        let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let tenth = coarse_millis() / 100;
         let mut date = self.date.borrow_mut();
-        if date.0 != second || date.1.is_empty() {
-            *date = (second, httpdate::fmt_http_date(now));
+        if date.0 != tenth || date.1.is_empty() {
+            *date = (tenth, httpdate::fmt_http_date(SystemTime::now()));
         }
         write(&date.1)
     }
@@ -174,7 +168,7 @@ impl Worker {
 
     /// Whether one more line about a failing server may be written now.
     pub(crate) fn may_log(&self) -> bool {
-        let second = self.millis() / 1_000;
+        let second = coarse_millis() / 1_000;
         let (last, lines) = self.lines.get();
         let lines = if last == second { lines } else { 0 };
         self.lines.set((second, lines + 1));

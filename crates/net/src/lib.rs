@@ -2,6 +2,7 @@
 //! connects, the scratch buffers lent while bytes pass through, and a worker's timers.
 #![forbid(unsafe_code)]
 
+mod clock;
 mod connect;
 mod descriptors;
 mod end;
@@ -9,6 +10,7 @@ mod listen;
 mod scratch;
 mod timer;
 
+pub use clock::{LAG, coarse, coarse_millis};
 pub use connect::{ConnectError, Place, connect, is_local_error};
 pub use descriptors::{Descriptors, raise_limit};
 pub use end::{End, Socket};

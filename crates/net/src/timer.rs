@@ -11,7 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Deadlines are kept to this precision: they fire up to one tick late, never early.
+use crate::clock::{LAG, coarse};
+
+/// Deadlines are kept to this precision: they fire up to three ticks late, never early.
 const TICK: Duration = Duration::from_millis(10);
 
 const NEVER: u64 = u64::MAX;
@@ -23,6 +25,7 @@ pub struct Timers(Rc<RefCell<Inner>>);
 #[derive(Debug)]
 struct Inner {
     epoch: Instant,
+    coarse_epoch: Duration,
     entries: Vec<Entry>,
     free: Vec<u32>,
     /// Entries to look at when their tick has come; an entry may stand in several, and counts in
@@ -52,6 +55,7 @@ impl Default for Timers {
     fn default() -> Self {
         Self(Rc::new(RefCell::new(Inner {
             epoch: Instant::now(),
+            coarse_epoch: coarse(),
             entries: Vec::new(),
             free: Vec::new(),
             queue: BTreeMap::new(),
@@ -142,18 +146,19 @@ impl Timers {
 impl Inner {
     /// Whole ticks that have passed.
     fn now(&self) -> u64 {
-        let ticks = self.epoch.elapsed().as_millis() / TICK.as_millis();
+        let ticks = (coarse() - self.coarse_epoch).as_millis() / TICK.as_millis();
         u64::try_from(ticks).unwrap_or(NEVER - 1)
     }
 
+    /// The tick at which `after` has surely passed, though the clock lags.
     fn tick_after(&self, after: Duration) -> u64 {
-        let ticks = (self.epoch.elapsed() + after).as_millis() / TICK.as_millis() + 1;
-        u64::try_from(ticks).unwrap_or(NEVER - 1)
+        let passed = coarse() - self.coarse_epoch + LAG + after;
+        u64::try_from(passed.as_millis() / TICK.as_millis() + 1).unwrap_or(NEVER - 1)
     }
 
     fn instant(&self, tick: u64) -> Instant {
         // The sum of an uptime and the longest span configurable is far below the type's range.
-        self.epoch + Duration::from_millis(tick.saturating_mul(10))
+        self.epoch + LAG + Duration::from_millis(tick.saturating_mul(10))
     }
 
     fn queue_up(&mut self, key: usize) {

@@ -9,12 +9,12 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use foldhash::fast::RandomState;
 use tidegate_h1::Conn;
-use tidegate_net::{End, Socket};
+use tidegate_net::{End, Socket, coarse};
 use tidegate_table::{PoolLive, ServerState};
 
 /// To find the least recently used connection of a pool, the oldest of so many servers are
@@ -25,7 +25,8 @@ const COMPARED: usize = 32;
 #[derive(Debug)]
 pub struct Upstream<E = Socket> {
     pub conn: Conn<E>,
-    born: Instant,
+    /// By the coarse clock, as all times here.
+    born: Duration,
     requests: u64,
 }
 
@@ -68,13 +69,13 @@ struct PoolIdle<E> {
 struct Kept<E> {
     upstream: Upstream<E>,
     state: Arc<ServerState>,
-    used: Instant,
-    until: Instant,
+    used: Duration,
+    until: Duration,
 }
 
 impl<E: End> Upstream<E> {
-    pub fn new(end: E, now: Instant) -> Self {
-        Self { conn: Conn::new(end), born: now, requests: 0 }
+    pub fn new(end: E) -> Self {
+        Self { conn: Conn::new(end), born: coarse(), requests: 0 }
     }
 }
 
@@ -109,7 +110,7 @@ impl<E: End> Idle<E> {
     pub fn take(&mut self, live: &Arc<PoolLive>, server: u64) -> Option<Upstream<E>> {
         let pool = self.pools.get_mut(&key(live))?;
         let stack = pool.servers.get_mut(&server)?;
-        let now = Instant::now();
+        let now = coarse();
         while let Some(mut kept) = stack.pop_back() {
             pool.count -= 1;
             self.budget.give_back(1);
@@ -129,9 +130,9 @@ impl<E: End> Idle<E> {
         keep: &Keep,
     ) {
         upstream.requests += 1;
-        let now = Instant::now();
+        let now = coarse();
         let worn_out = (keep.requests > 0 && upstream.requests >= keep.requests)
-            || now.duration_since(upstream.born) >= keep.time;
+            || now.saturating_sub(upstream.born) >= keep.time;
         if worn_out || keep.capacity == 0 || state.is_gone() || !self.budget.take() {
             return;
         }
@@ -147,7 +148,7 @@ impl<E: End> Idle<E> {
 
     /// Closes what has idled too long, was closed by its server, or leads to one that left.
     pub fn sweep(&mut self) {
-        let now = Instant::now();
+        let now = coarse();
         self.retain(|kept| {
             kept.until > now && !kept.state.is_gone() && kept.upstream.conn.is_quiet()
         });
@@ -246,12 +247,7 @@ mod tests {
             let (near, far) = UnixStream::pair().expect("a pair");
             self.others.push(far);
             let fd = near.as_raw_fd();
-            self.idle.put(
-                &self.live,
-                server,
-                Upstream::new(Socket::Unix(near), Instant::now()),
-                keep,
-            );
+            self.idle.put(&self.live, server, Upstream::new(Socket::Unix(near)), keep);
             fd
         }
 

@@ -95,6 +95,13 @@ pub const ROWS: &[(&str, &[u8], Request)] = &[
     ("a folded trailer", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: y\r\n z\r\n\r\n", Refused(BAD)),
     ("a NUL in a trailer", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: \0\r\n\r\n", Refused(BAD)),
 
+    ("a coding as a trailer", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nTransfer-Encoding: gzip\r\n\r\n", Sane(POST, &["!content-length"], "abc")),
+    ("a Host as a trailer", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nHost: b\r\n\r\n", Sane(POST, &["Host: a"], "abc")),
+    ("blanks before an extension", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3 ; a = b\r\nabc\r\n0\r\n\r\n", Sane(POST, &[], "abc")),
+    ("a tab before a size", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\t3\r\nabc\r\n0\r\n\r\n", Refused(BAD)),
+    ("an extension with an open quote", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;a=\"b\r\nabc\r\n0\r\n\r\n", Sane(POST, &[], "abc")),
+    ("a size in foreign digits", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\xef\xbc\x93\r\nabc\r\n0\r\n\r\n", Refused(BAD)),
+
     // Host, RFC 9112 3.2.
     ("no Host", b"GET / HTTP/1.1\r\n\r\n", Refused(BAD)),
     ("two Hosts", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", Refused(BAD)),
@@ -145,6 +152,12 @@ pub const ROWS: &[(&str, &[u8], Request)] = &[
     ("an empty value", b"GET / HTTP/1.1\r\nHost: a\r\nX-Empty:\r\n\r\n", Reaches(GET, &[], "")),
     ("no space after the colon", b"GET / HTTP/1.1\r\nHost:a\r\nX:y\r\n\r\n", Reaches(GET, &[], "")),
     ("every character of a token", b"GET / HTTP/1.1\r\nHost: a\r\n!#$%&'*+-.^_`|~9zZ: y\r\n\r\n", Reaches(GET, &["!#$%&'*+-.^_`|~9zZ: y"], "")),
+
+    ("a name with an underscore", b"GET / HTTP/1.1\r\nHost: a\r\nX_Y: z\r\n\r\n", Reaches(GET, &["X_Y: z"], "")),
+    ("a name of 200 letters", b"GET / HTTP/1.1\r\nHost: a\r\nXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX: y\r\n\r\n", Reaches(GET, &[], "")),
+    ("a name with a comma", b"GET / HTTP/1.1\r\nHost: a\r\nX,Y: z\r\n\r\n", Refused(BAD)),
+    ("a first line that begins with a tab", b"GET / HTTP/1.1\r\n\tX: y\r\nHost: a\r\n\r\n", Refused(BAD)),
+    ("a vertical tab for a fold", b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\x0bz: y\r\n\r\n", Refused(BAD)),
 
     // Line ends, RFC 9112 2.2: a lone LF ends a head line and leaves as CRLF.
     ("lone LFs", b"GET / HTTP/1.1\nHost: a\nX: y\n\n", Reaches(GET, &["X: y"], "")),
@@ -208,6 +221,9 @@ pub const ROWS: &[(&str, &[u8], Request)] = &[
     ("Connection: close is ours to answer", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX: y\r\n\r\n", Reaches(GET, &["X: y"], "")),
     ("an Upgrade the route does not allow", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: foo\r\n\r\n", Reaches(GET, &["!upgrade"], "")),
     ("h2c", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n", Reaches(GET, &["!upgrade", "!http2-settings"], "")),
+    ("trailers are asked for", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: TE\r\nTE: trailers, deflate;q=0.5\r\n\r\n", Reaches(GET, &["!keep-alive"], "")),
+    ("Keep-Alive that nobody names", b"GET / HTTP/1.1\r\nHost: a\r\nKeep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\n\r\n", Reaches(GET, &["!keep-alive", "!proxy-connection"], "")),
+    ("Connection on many lines", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: x-a\r\nX-A: 1\r\nConnection: x-b, x-c\r\nX-B: 1\r\nX-C: 1\r\nX-D: 1\r\nCONNECTION: X-D\r\n\r\n", Reaches(GET, &["!x-a", "!x-b", "!x-c", "!x-d"], "")),
     ("Connection in odd spellings", b"GET / HTTP/1.1\r\nHost: a\r\nconnection: ,, X-One ,\t\r\nx-one: 1\r\nX-Two: 2\r\n\r\n", Reaches(GET, &["!x-one", "X-Two: 2"], "")),
     ("Connection that is no list of tokens", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: @@@, x-one\r\nX-One: 1\r\n\r\n", Sane(GET, &["!x-one"], "")),
 ];

@@ -46,6 +46,10 @@ pub const ROWS: &[(&str, &str, &[u8], Response)] = &[
     ("204 with a length", "GET", b"HTTP/1.1 204 No Content\r\nContent-Length: 6\r\n\r\npoison", PassedOrBad(204, "")),
     ("304 with a length", "GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 6\r\n\r\n", Passed(304, "")),
 
+    ("204 with chunks", "GET", b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", PassedOrBad(204, "")),
+    ("304 with chunks", "GET", b"HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n", PassedOrBad(304, "")),
+    ("HEAD with an ambiguous length", "HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n", BadGateway),
+
     // The status line, RFC 9112 4.
     ("no reason", "GET", b"HTTP/1.1 200 \r\nContent-Length: 3\r\n\r\nabc", Passed(200, "abc")),
     ("no reason and no space", "GET", b"HTTP/1.1 200\r\nContent-Length: 3\r\n\r\nabc", PassedOrBad(200, "abc")),
@@ -59,6 +63,15 @@ pub const ROWS: &[(&str, &str, &[u8], Response)] = &[
     ("status 099", "GET", b"HTTP/1.1 099 OK\r\nContent-Length: 3\r\n\r\nabc", BadGateway),
     ("status 600", "GET", b"HTTP/1.1 600 Odd\r\nContent-Length: 3\r\n\r\nabc", PassedOrBad(600, "abc")),
     ("a status nobody knows", "GET", b"HTTP/1.1 299 Odd\r\nContent-Length: 3\r\n\r\nabc", Passed(299, "abc")),
+    ("no space before the reason", "GET", b"HTTP/1.1 200OK\r\nContent-Length: 3\r\n\r\nabc", BadGateway),
+    ("a tab before the status", "GET", b"HTTP/1.1\t200 OK\r\nContent-Length: 3\r\n\r\nabc", BadGateway),
+    ("a status with a plus", "GET", b"HTTP/1.1 +20 OK\r\nContent-Length: 3\r\n\r\nabc", BadGateway),
+    ("a status with a blank", "GET", b"HTTP/1.1 2 0 OK\r\nContent-Length: 3\r\n\r\nabc", BadGateway),
+    ("a status in hexadecimal", "GET", b"HTTP/1.1 2a0 OK\r\nContent-Length: 3\r\n\r\nabc", BadGateway),
+    ("a space before the version", "GET", b" HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", BadGateway),
+    ("an empty line first", "GET", b"\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", PassedOrBad(200, "abc")),
+    ("HTTP/1.10", "GET", b"HTTP/1.10 200 OK\r\nContent-Length: 3\r\n\r\nabc", BadGateway),
+    ("HTTP/1.2", "GET", b"HTTP/1.2 200 OK\r\nContent-Length: 3\r\n\r\nabc", PassedOrBad(200, "abc")),
     ("two spaces", "GET", b"HTTP/1.1  200 OK\r\nContent-Length: 3\r\n\r\nabc", BadGateway),
     ("HTTP/2.0", "GET", b"HTTP/2.0 200 OK\r\nContent-Length: 3\r\n\r\nabc", BadGateway),
     ("http in small letters", "GET", b"http/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", BadGateway),
@@ -88,5 +101,9 @@ pub const ROWS: &[(&str, &str, &[u8], Response)] = &[
     ("103 twice", "GET", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </b>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", Passed(200, "abc")),
     ("103 and then the end", "GET", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", CutOrBad),
     ("103 and then nonsense", "GET", b"HTTP/1.1 103 Early Hints\r\n\r\nnonsense\r\n\r\n", CutOrBad),
+    ("100 twice", "GET", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", Passed(200, "abc")),
+    ("1xx that nobody knows", "GET", b"HTTP/1.1 199 Odd\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", Passed(200, "abc")),
+    ("103 with a length", "GET", b"HTTP/1.1 103 Early Hints\r\nContent-Length: 3\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", PassedOrBad(200, "abc")),
+    ("103 that names a field for the hop", "GET", b"HTTP/1.1 103 Early Hints\r\nConnection: x-a\r\nX-A: 1\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", Passed(200, "abc")),
     ("101 nobody asked for", "GET", b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nraw", BadGateway),
 ];
