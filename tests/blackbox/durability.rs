@@ -28,12 +28,18 @@ fn detail(edge: &Edge) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The file that took the latest change.
-fn journal(edge: &Edge) -> PathBuf {
+/// The size of every file of the state.
+fn sizes(edge: &Edge) -> BTreeMap<PathBuf, u64> {
     let files = fs::read_dir(edge.state_dir()).unwrap().map(|entry| entry.unwrap());
-    let written = files.filter(|entry| entry.metadata().is_ok_and(|m| m.is_file() && m.len() > 0));
-    let newest = written.max_by_key(|entry| entry.metadata().unwrap().modified().unwrap());
-    newest.expect("something was written").path()
+    files.map(|file| (file.path(), file.metadata().unwrap().len())).collect()
+}
+
+/// Creates a pool, and tells the file that grew by it, with its size.
+fn post_and_find_journal(edge: &Edge, pool: &str) -> (PathBuf, u64) {
+    let before = sizes(edge);
+    edge.post(pool, "server 127.0.0.1:1;");
+    let grown = sizes(edge).into_iter().find(|(path, size)| before.get(path) < Some(size));
+    grown.expect("the change was appended to a file")
 }
 
 #[test]
@@ -138,13 +144,9 @@ fn change_until_killed(
 fn a_torn_tail_loses_at_most_what_was_torn() {
     let mut edge = Edge::new().durable().start();
     edge.post("whole", "server 127.0.0.1:1;");
-    let file = journal(&edge);
-    let before = fs::metadata(&file).unwrap().len();
-    edge.post("torn", "server 127.0.0.1:2;");
-    let after = fs::metadata(&file).unwrap().len();
-    assert!(after > before, "the change was appended to {file:?}");
+    let (file, size) = post_and_find_journal(&edge, "torn");
     edge.kill9();
-    fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(after - 3).unwrap();
+    fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(size - 3).unwrap();
     edge.restart();
     assert_eq!(edge.call("GET", "/list", "").text(), "whole\n");
     edge.post("next", "server 127.0.0.1:3;");
@@ -155,8 +157,7 @@ fn a_torn_tail_loses_at_most_what_was_torn() {
 #[test]
 fn garbage_at_the_end_is_cut_off() {
     let mut edge = Edge::new().durable().start();
-    edge.post("whole", "server 127.0.0.1:1;");
-    let file = journal(&edge);
+    let (file, _) = post_and_find_journal(&edge, "whole");
     edge.kill9();
     let mut tail = fs::OpenOptions::new().append(true).open(&file).unwrap();
     tail.write_all(&bytes(&mut Rng::with_seed(8), 100)).unwrap();

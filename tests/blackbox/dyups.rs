@@ -39,7 +39,7 @@ impl Bench {
         text.replace("127.0.0.1:8088", &self.first.address())
             .replace("127.0.0.1:8089", &self.second.address())
             .replace("127.0.0.1:18089", &self.refusing.address())
-            .replace("unix:/tmp/dyupssocket", &self.unix.address())
+            .replace("unix:dyupssocket", &self.unix.address())
     }
 
     /// One admin call, as the harness sends it; the whole raw answer.
@@ -116,7 +116,7 @@ const WITH_BACKUP: &str = "server 127.0.0.1:8088; server 127.0.0.1:18089 backup;
 const IP_HASH: &str = "ip_hash;server 127.0.0.1:8088; server 127.0.0.1:8089;";
 const BAD_ARGUMENT: &str = "ip_hash aaa;server 127.0.0.1:8088; server 127.0.0.1:8089;";
 const BAD_DIRECTIVE: &str = "ip_hash;aaserver 127.0.0.1:8088; server 127.0.0.1:8089;";
-const UNIX: &str = "server unix:/tmp/dyupssocket;";
+const UNIX: &str = "server unix:dyupssocket;";
 
 #[test]
 fn block_1_one_worker_c1_to_c54() {

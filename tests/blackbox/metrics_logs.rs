@@ -50,8 +50,10 @@ fn promtool_finds_nothing_to_mend() {
 fn the_families_of_the_contract_are_there() {
     let (origin, dead) = (Origin::named("up"), Origin::refusing());
     let edge = busy_edge(&origin, &dead);
-    let text = edge.metrics();
     let up = origin.address();
+    let active = format!("tidegate_server_requests_active{{upstream=\"app\",server=\"{up}\"}}");
+    eventually("all requests are over", || edge.metric(&active) == Some(0.0));
+    let text = edge.metrics();
     for series in [
         "tidegate_build_info{".to_owned(),
         "tidegate_generation ".to_owned(),
@@ -66,7 +68,6 @@ fn the_families_of_the_contract_are_there() {
         format!("tidegate_upstream_attempts_total{{upstream=\"app\",server=\"{up}\""),
         "tidegate_retries_total{upstream=\"app\"".to_owned(),
         format!("tidegate_server_state{{upstream=\"app\",server=\"{up}\",state=\"up\"}} 1"),
-        format!("tidegate_server_requests_active{{upstream=\"app\",server=\"{up}\"}} 0"),
         format!("tidegate_server_tunnels_active{{upstream=\"app\",server=\"{up}\"}} 0"),
         "process_".to_owned(),
     ] {

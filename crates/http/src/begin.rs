@@ -181,7 +181,17 @@ impl<'r> Asked<'r> {
         if self.facts.target.len() > self.side.listener.settings.limits.target {
             return Err(self.refuse(414, "the target is longer than allowed", None));
         }
+        if self.ends_here() {
+            let status = if self.facts.method == "OPTIONS" { 200 } else { 501 };
+            return Err(self.refuse(status, "Max-Forwards is 0", None));
+        }
         self.side.worker.with_snapshot(|snapshot| self.route(snapshot))
+    }
+
+    /// An OPTIONS or TRACE that may travel no further is answered here (RFC 9110 §7.6.2).
+    fn ends_here(&self) -> bool {
+        let spent = |h: &Header<'_>| h.name.eq_ignore_ascii_case("max-forwards") && h.value == b"0";
+        matches!(self.facts.method, "OPTIONS" | "TRACE") && self.headers.iter().any(spent)
     }
 
     fn route(&self, snapshot: &Snapshot) -> Result<Job, Box<Refused>> {

@@ -69,7 +69,11 @@ enum Head {
 /// Why a head is not passed on.
 enum Unfit {
     Bad(BadResponse),
+    /// Its body is malformed from the start.
+    BadBody(String),
     ClientGone,
+    /// Its body is malformed, and the client has some of it.
+    Cut(Answered, String),
 }
 
 /// An exchange in progress.
@@ -178,7 +182,11 @@ impl Exchange<'_, '_> {
             HeadError::Refused(Unfit::Bad(bad)) => {
                 Exchanged::Failed(Attempt::Malformed, bad.to_string())
             }
+            HeadError::Refused(Unfit::BadBody(reason)) => {
+                Exchanged::Failed(Attempt::Malformed, reason)
+            }
             HeadError::Refused(Unfit::ClientGone) => Exchanged::ClientGone,
+            HeadError::Refused(Unfit::Cut(answered, reason)) => Exchanged::Cut(answered, reason),
             HeadError::TooLarge(_) => {
                 Exchanged::Failed(Attempt::Malformed, "the head of the answer is too large".into())
             }
@@ -299,11 +307,14 @@ impl Passing<'_> {
             100..200 => Ok(Some((self.interim(&facts, response.headers), size))),
             _ => {
                 let (mut flow, answered) = self.passed(&facts, response.headers);
-                let used =
-                    flow.absorb(cx, &bytes[size..], client).map_err(|error| match error {
-                        FlowError::Malformed(_) => Unfit::Bad(BadResponse::Incomplete),
-                        _ => Unfit::ClientGone,
-                    })?;
+                let used = match flow.absorb(cx, &bytes[size..], client) {
+                    Ok(used) => used,
+                    Err(FlowError::Sink(_)) => return Err(Unfit::ClientGone),
+                    Err(error) if flow.moves() == 0 => {
+                        return Err(Unfit::BadBody(error.to_string()));
+                    }
+                    Err(error) => return Err(Unfit::Cut(answered, error.to_string())),
+                };
                 Ok(Some((Head::Final(flow, answered), size + used)))
             }
         }

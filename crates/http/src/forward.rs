@@ -150,6 +150,9 @@ impl<'c> Forwarding<'c> {
                     false => return Box::pin(self.give_up(&pool, none)).await,
                 },
             };
+            if let Some(failure) = self.last.take() {
+                pool.live.cells.of(self.client.side.worker.index).retries(failure.cause).add(1);
+            }
             let tried = attempt(&mut self.client, &self.job, &pool, &pick, self.fresh).await;
             match self.judge(&pool, pick, tried) {
                 Next::Turn(turn) => return turn,
@@ -245,12 +248,10 @@ impl<'c> Forwarding<'c> {
                 if out && !pool.is_single() { "server failed and is out" } else { "server failed" };
             self.log(pick, failure.cause, &failure.reason, what);
         }
-        let (cause, may_retry) = (failure.cause, failure.may_retry);
-        self.last = Some(failure);
-        if !may_retry {
-            return Next::Refuse(status_of(cause), String::new());
+        if !failure.may_retry {
+            return Next::Refuse(status_of(failure.cause), String::new());
         }
-        pool.live.cells.of(self.client.side.worker.index).retries(cause).add(1);
+        self.last = Some(failure);
         Next::Server
     }
 
@@ -258,9 +259,10 @@ impl<'c> Forwarding<'c> {
         let side = self.client.side;
         if side.worker.may_log() {
             let (server, request) = (&**pick.lease.state().label(), self.job.seen.id.as_str());
-            tracing::error!(upstream = %self.job.pool.name, server, request, reason, "no connection for want of local resources");
+            tracing::error!(upstream = %self.job.pool.name, server, request, reason = &*reason, "no connection for want of local resources");
         }
         self.tried.push(pick.lease.state().id());
+        self.last = Some(Failure { cause: Attempt::ConnectFailed, reason, may_retry: true });
         Next::Server
     }
 
