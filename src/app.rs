@@ -24,7 +24,7 @@ use tidegate_pool::Budget;
 use tidegate_table::{Options, Table};
 
 use crate::{
-    control::Control,
+    control::{Control, Signals},
     demo,
     facts::{PANICS, Process},
     file, logging,
@@ -70,7 +70,7 @@ pub(crate) fn run(origin: Origin) -> Result<ExitCode> {
         if let Some(guide) = guide {
             guide.print(&app.addresses.0, &app.addresses.1);
         }
-        app.run().await
+        Ok(app.run().await)
     });
     // What a look-up or a page was doing on another thread is of no interest any more.
     runtime.shutdown_background();
@@ -90,6 +90,7 @@ fn count_panics() {
 /// Everything that runs.
 struct App {
     control: Control,
+    signals: Signals,
     workers: Workers,
     access: Option<JoinHandle<()>>,
     admin: tokio::task::JoinHandle<()>,
@@ -99,6 +100,7 @@ struct App {
 }
 
 async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
+    let signals = Signals::catch()?;
     let descriptors = raise_limit();
     let count = match config.process.workers {
         Count::Auto => std::thread::available_parallelism().map_or(1, usize::from),
@@ -165,13 +167,13 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
     let orders = workers.orders().clone();
     let control = Control { config, path, table, process, orders, resolver };
     let addresses = (first.unwrap_or_default(), first_admin.unwrap_or_default());
-    Ok(App { control, workers, access: access_thread, admin, stop_admin, addresses })
+    Ok(App { control, signals, workers, access: access_thread, admin, stop_admin, addresses })
 }
 
 impl App {
-    async fn run(mut self) -> Result<ExitCode> {
-        self.control.run().await?;
-        let Self { control, workers, access, admin, stop_admin, .. } = self;
+    async fn run(self) -> ExitCode {
+        let Self { mut control, signals, workers, access, admin, stop_admin, .. } = self;
+        control.run(signals).await;
         // Its receivers end when it is set; one that is gone needs no telling.
         let _ = stop_admin.send(true);
         let _ = tokio::time::timeout(Duration::from_secs(1), admin).await;
@@ -182,7 +184,7 @@ impl App {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
         tracing::info!("stopped");
-        Ok(ExitCode::SUCCESS)
+        ExitCode::SUCCESS
     }
 }
 

@@ -1,12 +1,12 @@
 //! The control loop: signals, reloads, the watchdog, and the graceful end.
 
 use std::{
+    io,
     path::PathBuf,
     sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
     time::{Duration, Instant, SystemTime},
 };
 
-use anyhow::Result;
 use tidegate_admin::{Outcome, Reload, Resolver};
 use tidegate_config::{Config, load};
 use tidegate_model::Name;
@@ -39,32 +39,31 @@ pub(crate) struct Control {
     pub(crate) resolver: Resolver,
 }
 
-struct Signals {
+/// What the process is told from outside. Without a handler most of these end a process, so they
+/// are caught before anybody can know that it runs.
+pub(crate) struct Signals {
+    hangup: Signal,
     interrupt: Signal,
+    reopen: Signal,
     terminate: Signal,
 }
 
 impl Control {
     /// Runs until the process is to end and its connections have, or their time is over.
-    pub(crate) async fn run(&mut self) -> Result<()> {
-        let mut signals = Signals {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        };
-        let (mut hangup, mut reopen) =
-            (signal(SignalKind::hangup())?, signal(SignalKind::user_defined1())?);
+    pub(crate) async fn run(&mut self, mut signals: Signals) {
         let mut watch = interval(Duration::from_secs(1));
         watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let Signals { hangup, interrupt, reopen, terminate } = &mut signals;
             tokio::select! {
-                () = signals.stop() => break,
+                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break,
                 _ = hangup.recv() => self.reload().await,
                 _ = reopen.recv() => self.reopen_logs(),
                 _ = watch.tick() => self.watch(),
             }
         }
         self.stop(&mut signals).await;
-        Ok(())
     }
 
     fn watch(&self) {
@@ -174,6 +173,17 @@ fn told(done: &Reloaded) -> String {
 }
 
 impl Signals {
+    /// # Errors
+    /// When the system does not let them be caught.
+    pub(crate) fn catch() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            reopen: signal(SignalKind::user_defined1())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
     async fn stop(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => (),

@@ -1,5 +1,7 @@
 //! The binary: arguments, wiring, signals. Nothing here knows what a request is.
 
+#![forbid(unsafe_code)]
+
 mod app;
 mod cli;
 mod control;

@@ -210,11 +210,13 @@ impl FromToml for PoolPattern {
 impl FromToml for UpgradeToken {
     fn from_toml(node: &Node<'_>) -> Option<Self> {
         let text = node.text("an upgrade token in quotes")?;
-        // RFC 9110 §5.6.2
-        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        // RFC 9110 §7.8: a name, and a version if need be, both tokens (§5.6.2).
+        let byte = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        let token = |part: &str| !part.is_empty() && part.bytes().all(byte);
+        let protocol = |text: &str| text.splitn(2, '/').all(token);
         match text.to_ascii_lowercase() {
             h2c if h2c == "h2c" => node.fail("h2c is never passed on (RFC 9113 §3.1)"),
-            text if text.is_empty() || !text.bytes().all(token) => {
+            text if !protocol(&text) => {
                 node.fail(format!("\"{}\" is no upgrade token", text.escape_debug()))
             }
             text => Some(Self(text)),

@@ -98,6 +98,9 @@ pub(crate) fn begin(
         Err(error) => Err(Refusal::of_syntax(error, bytes)),
     };
     match judged {
+        Ok((_, size)) if size > side.listener.settings.limits.head => {
+            Err(Box::new(unreadable(side, started, 431, "the head is larger than allowed".into())))
+        }
         Ok((facts, size)) => {
             let asked = Asked::new(side, started, &facts, request.headers);
             asked.job().map(|job| Some((job, size)))
@@ -265,7 +268,7 @@ impl<'r> Asked<'r> {
         label: &Arc<str>,
     ) -> Result<ServerHead, Box<Refused>> {
         let mut bytes = Vec::with_capacity(512);
-        let told = Told { client: self.ip, trusted: self.trusted, id: &self.id, upgrade };
+        let told = Told { peer: self.side.peer.ip(), trusted: self.trusted, id: &self.id, upgrade };
         let host = self.host_field(pool, path);
         if host.split(SERVER_MARK).any(|text| !is_field_value_ok(text.as_bytes())) {
             return Err(self.refuse(400, "the Host for the server would not be one", Some(label)));

@@ -46,7 +46,7 @@ pub(crate) async fn serve(
     let mut conn = Conn::new(socket);
     let mut patience = listener.settings.timeouts.header;
     loop {
-        if conn.ahead().is_empty() && !wait(&mut conn, &timer, patience).await {
+        if conn.ahead().is_empty() && !wait(&mut conn, &timer, worker.patience(patience)).await {
             return;
         }
         patience = listener.settings.timeouts.keepalive;

@@ -14,7 +14,7 @@ use crate::identity::RequestId;
 
 /// What is told to the server about the client.
 pub(crate) struct Told<'r> {
-    pub(crate) client: Option<IpAddr>,
+    pub(crate) peer: Option<IpAddr>,
     /// The peer is a trusted proxy: what it says of the client stays, and is added to.
     pub(crate) trusted: bool,
     pub(crate) id: &'r RequestId,
@@ -146,7 +146,7 @@ fn tell(
     said: &Forwarded,
 ) {
     let mut text = [0; 64];
-    let ip = told.client.map_or(&[][..], |ip| write_ip(ip, &mut text));
+    let ip = told.peer.map_or(&[][..], |ip| write_ip(ip, &mut text));
     let before =
         headers.iter().filter(|h| told.trusted && h.name.eq_ignore_ascii_case("x-forwarded-for"));
     let mut chain: Vec<&[u8]> = before.map(|h| h.value).filter(|value| !value.is_empty()).collect();
@@ -271,7 +271,7 @@ mod tests {
         let allowed: Vec<String> = upgrade.iter().map(|token| (*token).to_owned()).collect();
         let tokens = allowed_upgrade(&facts, request_head.headers, &allowed);
         let told =
-            Told { client: "10.0.0.9".parse().ok(), trusted, id: &id, upgrade: tokens.as_deref() };
+            Told { peer: "10.0.0.9".parse().ok(), trusted, id: &id, upgrade: tokens.as_deref() };
         let mut out = Vec::new();
         let at = request(&mut out, &facts, request_head.headers, &told, None);
         assert!(out[..at].ends_with(b"HTTP/1.1\r\n"));

@@ -68,7 +68,8 @@ pub struct Worker {
     random: RefCell<fastrand::Rng>,
     date: RefCell<(u64, String)>,
     series: RefCell<HashMap<(usize, usize, usize), Known, RandomState>>,
-    stopping: Cell<bool>,
+    /// While the process stops: how long a connection may wait for its next request.
+    linger: Cell<Option<Duration>>,
     lines: Cell<(u64, u32)>,
 }
 
@@ -83,7 +84,7 @@ impl Worker {
             random: RefCell::new(fastrand::Rng::new()),
             date: RefCell::default(),
             series: RefCell::default(),
-            stopping: Cell::new(false),
+            linger: Cell::new(None),
             lines: Cell::default(),
             shared,
         })
@@ -119,12 +120,17 @@ impl Worker {
     /// From now on connections end with their current request; those that wait for one, within
     /// `linger`.
     pub fn stop(&self, linger: Duration) {
-        self.stopping.set(true);
+        self.linger.set(Some(linger));
         self.timers.hurry_idle(linger);
     }
 
     pub fn is_stopping(&self) -> bool {
-        self.stopping.get()
+        self.linger.get().is_some()
+    }
+
+    /// How long a connection may wait for a request, of the time it has as a rule.
+    pub(crate) fn patience(&self, usual: Duration) -> Duration {
+        self.linger.get().map_or(usual, |linger| linger.min(usual))
     }
 
     pub(crate) fn request_id(&self) -> RequestId {

@@ -8,7 +8,8 @@ pub struct Descriptors {
     pub limit: u64,
 }
 
-/// Two sockets a tunnel; a share is kept for listeners, files, idle connections and the admin side.
+/// Two sockets a tunnel; some are kept for listeners, files, idle connections and the admin side, of
+/// a low limit at most a quarter.
 const RESERVED: u64 = 500;
 
 /// Raises the soft limit to the hard one and says what it is then. Failing to is no error: the
@@ -26,6 +27,6 @@ pub fn raise_limit() -> Descriptors {
 impl Descriptors {
     /// How many tunnels fit.
     pub fn tunnels(self) -> u64 {
-        self.limit.saturating_sub(RESERVED) / 2
+        (self.limit - RESERVED.min(self.limit / 4)) / 2
     }
 }
