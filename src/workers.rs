@@ -143,7 +143,7 @@ impl Post {
 
     async fn serve(mut self) -> io::Result<()> {
         let worker = Worker::new(self.index, self.shared);
-        tokio::task::spawn_local(Rc::clone(&worker).keep_house());
+        let mut house = tokio::task::spawn_local(Rc::clone(&worker).keep_house());
         let close = Rc::new(Notify::new());
         for (address, listener, socket) in self.listeners {
             let acceptor = Acceptor::new(&address, socket)?;
@@ -151,7 +151,13 @@ impl Post {
                 accept(Rc::clone(&worker), Rc::new(listener), acceptor, Rc::clone(&close));
             tokio::task::spawn_local(accepting);
         }
-        while let Some(order) = self.orders.recv().await {
+        loop {
+            let order = tokio::select! {
+                order = self.orders.recv() => order,
+                // It never ends but by a panic, and without it no deadline would come.
+                ended = &mut house => return Err(io::Error::other(format!("its timers have ended: {ended:?}"))),
+            };
+            let Some(order) = order else { break };
             match order {
                 Order::CloseGone => {
                     worker.idle.borrow_mut().drop_gone();

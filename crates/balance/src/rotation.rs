@@ -14,6 +14,8 @@ use std::{
 
 /// The longest sequence. Weights whose sum is larger are scaled down to about this.
 const MAX_LEN: u64 = 1 << 17;
+/// So many turns for each server are walked before everybody is simply asked.
+const WALK: usize = 4;
 /// Up to so many steps the sequence is nginx's own, entry by entry.
 const EXACT_STEPS: u64 = 1 << 20;
 
@@ -21,6 +23,8 @@ const EXACT_STEPS: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct Rotation {
     sequence: Box<[u32]>,
+    /// Who stands in the sequence, once each.
+    members: Box<[u32]>,
     cursor: Cursor,
 }
 
@@ -32,21 +36,26 @@ struct Cursor(AtomicUsize);
 impl Rotation {
     /// Servers of weight 0 are never picked.
     pub fn new(weights: &[u32]) -> Self {
-        Self { sequence: sequence(&scaled(weights)).into(), cursor: Cursor::default() }
+        let members = index(weights.iter()).filter(|(_, w)| **w > 0).map(|(at, _)| at).collect();
+        Self { sequence: sequence(&scaled(weights)).into(), members, cursor: Cursor::default() }
     }
 
     /// The next eligible server. Walking past one that is not moves the cursor for everybody, so
     /// that its turns are shared out among the others instead of falling to its neighbour.
     pub fn next(&self, mut eligible: impl FnMut(usize) -> bool) -> Option<usize> {
-        for _ in 0..self.sequence.len() {
+        let walk = self.sequence.len().min(WALK * self.members.len());
+        for _ in 0..walk {
             let at = self.cursor.0.fetch_add(1, Relaxed) % self.sequence.len();
             let server = self.sequence[at] as usize;
             if eligible(server) {
                 return Some(server);
             }
         }
-        // Other workers moved the cursor meanwhile, so a server may not have come round.
-        self.sequence.iter().map(|server| *server as usize).find(|server| eligible(*server))
+        // Who has not come round: others moved the cursor meanwhile, or a heavy server that is out
+        // takes up most of the sequence.
+        let (before, after) =
+            self.members.split_at(self.cursor.0.load(Relaxed) % self.members.len().max(1));
+        after.iter().chain(before).map(|server| *server as usize).find(|server| eligible(*server))
     }
 }
 

@@ -21,6 +21,8 @@ const EAGER: usize = 2_048;
 pub struct Conn<E> {
     pub end: E,
     ahead: Vec<u8>,
+    /// So many bytes of it are known to hold no whole head.
+    seen: usize,
 }
 
 /// Why there is no head. `X` is what the parser says.
@@ -38,7 +40,7 @@ pub enum HeadError<X> {
 
 impl<E: End> Conn<E> {
     pub fn new(end: E) -> Self {
-        Self { end, ahead: Vec::new() }
+        Self { end, ahead: Vec::new(), seen: 0 }
     }
 
     pub fn ahead(&self) -> &[u8] {
@@ -47,6 +49,7 @@ impl<E: End> Conn<E> {
 
     /// Takes what was read ahead.
     pub fn take_ahead(&mut self) -> Vec<u8> {
+        self.seen = 0;
         std::mem::take(&mut self.ahead)
     }
 
@@ -58,7 +61,7 @@ impl<E: End> Conn<E> {
 
     /// Reads until `parse` has what it wants. It is given everything that came so far and answers
     /// with a value and how many bytes that took, or `None` when it needs more; what it leaves is
-    /// read-ahead afterwards. Cancel safe.
+    /// read-ahead afterwards. It never sees more than `limit` bytes. Cancel safe.
     pub fn poll_head<T, X>(
         &mut self,
         cx: &mut Context<'_>,
@@ -71,17 +74,20 @@ impl<E: End> Conn<E> {
         let buffer = &mut lent[ROOM..ROOM + SIZE];
         let mut have = self.ahead.len().min(SIZE);
         buffer[..have].copy_from_slice(&self.ahead[..have]);
-        // What is read ahead was never parsed when a request before it was served meanwhile.
-        let mut seen = 0;
+        let mut seen = std::mem::take(&mut self.seen);
         loop {
             if have > seen && may_be_whole(&buffer[..have], seen) {
-                match parse(cx, &buffer[..have]) {
+                match parse(cx, &buffer[..have.min(limit)]) {
                     Ok(Some((value, used))) => {
                         self.ahead = buffer[used..have].to_vec();
                         return Poll::Ready(Ok(value));
                     }
                     Ok(None) => (),
-                    Err(refusal) => return Poll::Ready(Err(HeadError::Refused(refusal))),
+                    Err(refusal) => {
+                        // What came cannot be told apart any more: nobody must read on from it.
+                        self.ahead = Vec::new();
+                        return Poll::Ready(Err(HeadError::Refused(refusal)));
+                    }
                 }
             }
             if have >= limit {
@@ -94,6 +100,7 @@ impl<E: End> Conn<E> {
                 Poll::Ready(Ok(read)) => have += read,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(HeadError::Io(error))),
                 Poll::Pending => {
+                    self.seen = seen;
                     if have != self.ahead.len() {
                         self.ahead = buffer[..have].to_vec();
                     }
@@ -125,9 +132,9 @@ impl<E: End> Conn<E> {
 
     /// Whether a kept connection is still usable: nothing has come, not even its end.
     pub fn is_quiet(&mut self) -> bool {
-        let mut byte = [0];
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        self.ahead.is_empty() && self.end.poll_read(&mut cx, &mut byte).is_pending()
+        let quiet =
+            |read: io::Result<usize>| read.is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock);
+        self.ahead.is_empty() && quiet(self.end.try_read(&mut [0]))
     }
 }
 
@@ -139,3 +146,6 @@ fn may_be_whole(bytes: &[u8], seen: usize) -> bool {
         || fresh.windows(2).any(|pair| pair == b"\n\n")
         || fresh.windows(3).any(|three| three == b"\n\r\n")
 }
+
+#[cfg(test)]
+mod tests;

@@ -80,8 +80,8 @@ pub struct Flow {
 impl Flow {
     /// A body that follows `head`, which has not been written yet.
     pub fn new(decoder: Decoder, coding: Coding, head: Vec<u8>) -> Self {
-        let decoder = if matches!(decoder, Decoder::Length(0)) { Decoder::Done } else { decoder };
-        Self {
+        let is_empty = matches!(decoder, Decoder::Length(0));
+        let mut flow = Self {
             decoder,
             coding,
             allowance: u64::MAX,
@@ -91,7 +91,11 @@ impl Flow {
             moves: 0,
             taken: false,
             waiting: Waiting::Source,
+        };
+        if is_empty {
+            flow.end_with(&[]);
         }
+        flow
     }
 
     /// Refuses more than `bytes` of payload.
@@ -230,10 +234,12 @@ impl Flow {
             Decoder::Length(left) => {
                 let take = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                 *left -= take as u64;
-                if *left == 0 {
-                    self.decoder = Decoder::Done;
+                let is_last = *left == 0;
+                self.pass(cx, &bytes[..take], sink)?;
+                if is_last {
+                    self.end_with(&[]);
                 }
-                self.pass(cx, &bytes[..take], sink).map(|()| take)
+                Ok(take)
             }
             Decoder::Chunked(chunks) => match chunks.step(bytes)? {
                 Step::Skip(skipped) => Ok(skipped),
@@ -356,3 +362,6 @@ impl Flow {
         Ok(Poll::Ready(()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,8 @@
 
 mod conn;
 mod flow;
+#[cfg(test)]
+mod script;
 mod writer;
 
 pub use conn::{Conn, HeadError, MAX_AHEAD};

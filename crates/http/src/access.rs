@@ -13,13 +13,16 @@ use std::{
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread::JoinHandle,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use serde::Serialize;
 
-/// Records that may wait for the writer: about 4 MiB.
-const QUEUE: usize = 8_192;
+/// Records that may wait for the writer: some 2 MiB as a rule, 50 MiB of the longest.
+const QUEUE: usize = 4_096;
+
+/// Longer texts of a client's are cut in the log.
+pub(crate) const MAX_TEXT: usize = 4_096;
 
 /// A line is on disk at the latest after this.
 const FLUSH: Duration = Duration::from_millis(500);
@@ -169,7 +172,12 @@ struct Writer {
 impl Writer {
     fn run(mut self) {
         let mut line = String::new();
+        let mut flushed = Instant::now();
         loop {
+            if flushed.elapsed() >= FLUSH {
+                self.flush();
+                flushed = Instant::now();
+            }
             let record = self.records.recv_timeout(FLUSH);
             if self.shared.reopen.swap(false, Relaxed) {
                 self.reopen();
@@ -180,7 +188,7 @@ impl Writer {
                     record.print(self.format, &mut line);
                     self.put(line.as_bytes());
                 }
-                Err(RecvTimeoutError::Timeout) => self.flush(),
+                Err(RecvTimeoutError::Timeout) => (),
                 Err(RecvTimeoutError::Disconnected) => return self.flush(),
             }
         }

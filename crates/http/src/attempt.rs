@@ -18,7 +18,7 @@ use crate::{
 /// How a try ended.
 pub(crate) enum Tried {
     Answered(Answered),
-    ClientGone,
+    ClientGone(Option<Answered>),
     Cut(Answered, String),
     Failed(Failure),
     /// The server left its pool before a byte was sent: this was no try.
@@ -69,12 +69,12 @@ pub(crate) async fn attempt(
     if state.is_gone() {
         return Tried::Left;
     }
-    let head: Cow<'_, [u8]> = job.head.for_server(state.label());
+    let head: Cow<'_, [u8]> = job.head.for_server(pick.server.spec.address.as_str());
     let mut exchange = Exchange {
         client,
         server: &mut upstream.conn,
         job,
-        sending: Sending::new(&head, job.body, job.max_body),
+        sending: Sending::new(&head, job.body, job.max_body, reused),
         send_timeout: pool.upstream.send_timeout.as_duration(),
         read_timeout: pool.upstream.read_timeout.as_duration(),
         began,
@@ -99,7 +99,7 @@ pub(crate) async fn attempt(
             ))
         }
         Exchanged::Cut(answered, reason) => Tried::Cut(answered, reason),
-        Exchanged::ClientGone => Tried::ClientGone,
+        Exchanged::ClientGone(told) => Tried::ClientGone(told),
         Exchanged::Refused(status, reason) => Tried::Refused(status, reason),
     }
 }
@@ -117,7 +117,7 @@ fn failure(
     let cause = if reused && cause == Attempt::Failed { Attempt::Stale } else { cause };
     let may_retry = match cause {
         Attempt::Malformed => false,
-        _ => !begun || (job.repeatable && !spent),
+        _ => !spent && (!begun || job.repeatable),
     };
     Failure { cause, reason, may_retry }
 }

@@ -12,7 +12,7 @@ use tidegate_wire::{
 };
 
 use crate::{
-    access::Record,
+    access::{MAX_TEXT, Record},
     connection::Side,
     edit::{self, Told},
     identity::{RequestId, client_ip, is_trusted},
@@ -34,6 +34,8 @@ pub(crate) struct Job {
     /// May be sent twice (nginx: anything but POST, LOCK and PATCH).
     pub(crate) repeatable: bool,
     pub(crate) keep_alive: bool,
+    /// The client waits for a 100 before it sends its body.
+    pub(crate) expects: bool,
     /// The tokens that were asked for and allowed.
     pub(crate) upgrade: Option<String>,
     pub(crate) key: Key,
@@ -75,12 +77,18 @@ impl ServerHead {
     }
 }
 
-/// Reads one head from the front of `bytes`; `None` while it is incomplete.
+/// A request that was understood: to be forwarded, or refused though its end is known.
+pub(crate) type Begun = Result<Job, Box<Refused>>;
+
+/// Reads one head from the front of `bytes`, and how long it is; `None` while it is incomplete.
+///
+/// # Errors
+/// When it cannot be told where the request ends.
 pub(crate) fn begin(
     side: &Side<'_>,
     started: Instant,
     bytes: &[u8],
-) -> Result<Option<(Job, usize)>, Box<Refused>> {
+) -> Result<Option<(Begun, usize)>, Box<Refused>> {
     let limit = side.listener.settings.limits.fields;
     let mut usual = [const { MaybeUninit::uninit() }; USUAL_FIELDS];
     let mut many = Vec::new();
@@ -98,15 +106,13 @@ pub(crate) fn begin(
         Err(error) => Err(Refusal::of_syntax(error, bytes)),
     };
     match judged {
-        Ok((_, size)) if size > side.listener.settings.limits.head => {
-            Err(Box::new(unreadable(side, started, 431, "the head is larger than allowed".into())))
-        }
         Ok((facts, size)) => {
             let asked = Asked::new(side, started, &facts, request.headers);
-            asked.job().map(|job| Some((job, size)))
+            Ok(Some((asked.job(), size)))
         }
         Err(refusal) => {
-            Err(Box::new(unreadable(side, started, refusal.status(), refusal.to_string().into())))
+            let (status, reason) = (refusal.status(), refusal.to_string());
+            Err(Box::new(unreadable(side, started, status, reason.into())))
         }
     }
 }
@@ -138,6 +144,11 @@ pub(crate) fn unreadable(
 pub(crate) fn no_route() -> Arc<str> {
     static NO_ROUTE: std::sync::LazyLock<Arc<str>> = std::sync::LazyLock::new(|| Arc::from(""));
     Arc::clone(&NO_ROUTE)
+}
+
+/// A text of the client's, as the access log keeps it.
+fn logged(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_TEXT)]).into_owned()
 }
 
 /// A sound request.
@@ -254,6 +265,7 @@ impl<'r> Asked<'r> {
             to_head: self.facts.method == "HEAD",
             repeatable: !matches!(self.facts.method, "POST" | "LOCK" | "PATCH"),
             keep_alive: self.facts.keep_alive,
+            expects: self.facts.expect_continue,
             upgrade,
             key: Key::from(self.ip),
             seen: self.seen(label, &pool.live),
@@ -320,11 +332,11 @@ impl<'r> Asked<'r> {
         let mut record = Record::new(&self.side.listener.live.name, self.ip, self.id.as_str());
         let field = |name: &str| {
             let field = self.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name));
-            field.map(|h| String::from_utf8_lossy(h.value).into_owned()).unwrap_or_default()
+            field.map(|h| logged(h.value)).unwrap_or_default()
         };
         record.method = self.facts.method.into();
         record.host = self.facts.authority.into();
-        record.uri = String::from_utf8_lossy(self.facts.target).into_owned();
+        record.uri = logged(self.facts.target);
         record.protocol =
             if self.facts.version == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" };
         record.user_agent = field("user-agent");

@@ -4,7 +4,7 @@
 use std::{future::poll_fn, rc::Rc, task::Poll, time::Duration};
 
 use tidegate_h1::Conn;
-use tidegate_net::{End, Peer, SIZE, Socket, Timer};
+use tidegate_net::{End, Peer, Socket, Timer, coarse};
 
 use crate::{
     answer, begin,
@@ -14,10 +14,11 @@ use crate::{
     worker::Worker,
 };
 
-/// How long, and how much, is still read from a client after the last answer. Closing at once would
+/// A client is still read after its last answer while it has something to say, so long between two
+/// reads and so long in all (nginx, `lingering_timeout` and `lingering_time`). Closing at once would
 /// send RST for what it has sent meanwhile, and the RST may overtake the answer.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 1 << 20;
+const LINGER: Duration = Duration::from_secs(5);
+const LINGER_IN_ALL: Duration = Duration::from_secs(30);
 
 /// Where a request comes from.
 #[derive(Clone, Copy)]
@@ -49,14 +50,14 @@ pub(crate) async fn serve(
         if conn.ahead().is_empty() && !wait(&mut conn, &timer, worker.patience(patience)).await {
             return;
         }
-        patience = listener.settings.timeouts.keepalive;
         let side = Side { worker: &worker, listener: &listener, peer: &peer, timer: &timer };
         let client = Client { side, conn: &mut conn };
         // In a box, so that a connection that waits does not carry the room for a request.
         match Box::pin(forward::turn(client)).await {
             Turn::Next if worker.is_stopping() && conn.ahead().is_empty() => return,
-            Turn::Next => (),
-            Turn::Close => return Box::pin(linger(conn, &timer)).await,
+            Turn::Next => patience = listener.settings.timeouts.keepalive,
+            Turn::Nothing => (),
+            Turn::Close => return Box::pin(linger(&worker, conn, &timer)).await,
             Turn::Cut => return,
             Turn::Tunnel(opened) => {
                 // The tunnel's own small task replaces this one.
@@ -81,17 +82,17 @@ async fn wait(conn: &mut Conn<Socket>, timer: &Timer, patience: Duration) -> boo
 }
 
 /// Closes for writing and reads the client out, so that the answer reaches it.
-async fn linger(mut conn: Conn<Socket>, timer: &Timer) {
+async fn linger(worker: &Worker, mut conn: Conn<Socket>, timer: &Timer) {
+    let until = coarse() + LINGER_IN_ALL;
     timer.set(LINGER);
-    let mut left = LINGER_BYTES;
-    let mut sink = vec![0; SIZE.min(4_096)];
     poll_fn(|cx| {
         if conn.end.poll_close_write(cx).is_pending() {
             return timer.poll_expired(cx);
         }
+        let mut lent = worker.scratch.lend();
         loop {
-            match conn.end.poll_read(cx, &mut sink) {
-                Poll::Ready(Ok(read)) if read > 0 && left > read => left -= read,
+            match conn.end.poll_read(cx, &mut lent) {
+                Poll::Ready(Ok(read)) if read > 0 && coarse() < until => timer.set(LINGER),
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending => return timer.poll_expired(cx),
             }
@@ -115,6 +116,6 @@ pub(crate) async fn turn_away(
     let answer = answer::Answer { status: 503, keep_alive: false, to_head: false };
     if answer::send(&worker, &mut conn, &timer, listener.settings.timeouts.send, answer, &id).await
     {
-        linger(conn, &timer).await;
+        linger(&worker, conn, &timer).await;
     }
 }

@@ -32,8 +32,8 @@ const MAX_INTERIM: usize = 64;
 pub(crate) enum Exchanged {
     /// The answer went out whole.
     Answered(Answered),
-    /// The client left, or its time was up.
-    ClientGone,
+    /// The client left, or its time was up; with what it had of an answer.
+    ClientGone(Option<Answered>),
     /// The answer had begun when the server broke off.
     Cut(Answered, String),
     /// Nothing has reached the client.
@@ -72,6 +72,8 @@ enum Unfit {
     /// Its body is malformed from the start.
     BadBody(String),
     ClientGone,
+    /// It came before anything was asked: it answers something else.
+    Early,
     /// Its body is malformed, and the client has some of it.
     Cut(Answered, String),
 }
@@ -93,14 +95,26 @@ impl Exchange<'_, '_> {
     pub(crate) async fn run(&mut self) -> Exchanged {
         let (mut flow, mut answered) = match self.head().await {
             Ok(Head::Final(flow, answered)) => (flow, answered),
+            Ok(Head::Switching(_)) if !self.sending.is_done() => {
+                // What is left of the body would reach the server as the tunnel's first bytes.
+                let reason = "101 before the request was complete";
+                return Exchanged::Failed(Attempt::Malformed, reason.into());
+            }
             Ok(Head::Switching(head) | Head::Interim(head)) => return Exchanged::Switched(head),
             Err(ended) => return ended,
         };
         answered.after = self.began.elapsed();
-        if !flow.is_done()
-            && let Err(ended) = self.body(&mut flow, answered).await
-        {
-            return ended;
+        if !flow.is_done() {
+            if answered.unframed {
+                // However this is left before its end, the client must not take it for whole.
+                self.client.conn.end.reset_on_close(true);
+            }
+            if let Err(ended) = self.body(&mut flow, answered).await {
+                return ended;
+            }
+            if answered.unframed {
+                self.client.conn.end.reset_on_close(false);
+            }
         }
         answered.bytes = flow.payload();
         answered.received = self.sending.payload();
@@ -133,10 +147,13 @@ impl Exchange<'_, '_> {
         if self.sending.is_over()
             && self.client.conn.poll_gone(cx, &self.client.side.worker.scratch).is_ready()
         {
-            return Poll::Ready(Err(Exchanged::ClientGone));
+            return Poll::Ready(Err(Exchanged::ClientGone(None)));
         }
-        let waits_for_client = self.sending.waits_for_client() && !self.sending.is_over();
-        let patience = match (waits_for_client, self.sending.is_over()) {
+        // Who waits for a 100 is right to wait; it is the server that owes one.
+        let expects = self.job.expects && self.sending.payload() == 0;
+        let waits_for_client =
+            self.sending.waits_for_client() && !self.sending.is_over() && !expects;
+        let patience = match (waits_for_client, self.sending.is_over() || expects) {
             (true, _) => self.client.side.listener.settings.timeouts.body,
             (false, false) => self.send_timeout,
             (false, true) => self.read_timeout,
@@ -160,7 +177,7 @@ impl Exchange<'_, '_> {
             &self.client.side.worker.scratch,
         );
         sent.map_err(|fault| match fault {
-            ClientFault::Gone => Exchanged::ClientGone,
+            ClientFault::Gone => Exchanged::ClientGone(None),
             ClientFault::Refused(status, reason) => Exchanged::Refused(status, reason),
         })
     }
@@ -170,6 +187,7 @@ impl Exchange<'_, '_> {
         let worker = side.worker;
         let passing = Passing {
             job: self.job,
+            begun: self.sending.is_begun(),
             worker,
             // A client that has more to send than the server wanted cannot go on after this.
             keep: self.job.keep_alive && self.sending.is_done() && !worker.is_stopping(),
@@ -185,7 +203,10 @@ impl Exchange<'_, '_> {
             HeadError::Refused(Unfit::BadBody(reason)) => {
                 Exchanged::Failed(Attempt::Malformed, reason)
             }
-            HeadError::Refused(Unfit::ClientGone) => Exchanged::ClientGone,
+            HeadError::Refused(Unfit::ClientGone) => Exchanged::ClientGone(None),
+            HeadError::Refused(Unfit::Early) => {
+                Exchanged::Failed(Attempt::Failed, "an answer before the request".into())
+            }
             HeadError::Refused(Unfit::Cut(answered, reason)) => Exchanged::Cut(answered, reason),
             HeadError::TooLarge(_) => {
                 Exchanged::Failed(Attempt::Malformed, "the head of the answer is too large".into())
@@ -206,7 +227,7 @@ impl Exchange<'_, '_> {
         if crate::answer::write_all(self.client.conn, timer, bytes).await {
             Ok(())
         } else {
-            Err(Exchanged::ClientGone)
+            Err(Exchanged::ClientGone(None))
         }
     }
 
@@ -223,9 +244,13 @@ impl Exchange<'_, '_> {
         answered: Answered,
         mark: &mut u64,
     ) -> Poll<Result<(), Exchanged>> {
+        let gone = |flow: &Flow, received| {
+            let told = Answered { bytes: flow.payload(), received, ..answered };
+            Poll::Ready(Err(Exchanged::ClientGone(Some(told))))
+        };
         // What is wrong with the request now can no longer be told to the client.
         if self.send(cx).is_err() {
-            return Poll::Ready(Err(Exchanged::ClientGone));
+            return gone(flow, self.sending.payload());
         }
         let received = self.sending.payload();
         let cut = |flow: &Flow, reason: String| {
@@ -238,14 +263,14 @@ impl Exchange<'_, '_> {
             &self.client.side.worker.scratch,
         ) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
-            Poll::Ready(Err(FlowError::Sink(_))) => return Poll::Ready(Err(Exchanged::ClientGone)),
+            Poll::Ready(Err(FlowError::Sink(_))) => return gone(flow, received),
             Poll::Ready(Err(error)) => return Poll::Ready(Err(cut(flow, error.to_string()))),
             Poll::Pending => (),
         }
         if self.sending.is_over()
             && self.client.conn.poll_gone(cx, &self.client.side.worker.scratch).is_ready()
         {
-            return Poll::Ready(Err(Exchanged::ClientGone));
+            return gone(flow, received);
         }
         let waits_for_client = flow.waiting() == Waiting::Sink;
         let patience = if waits_for_client {
@@ -254,9 +279,10 @@ impl Exchange<'_, '_> {
             self.read_timeout
         };
         ready!(self.poll_patience(cx, mark, self.sending.moves() + flow.moves(), patience));
-        Poll::Ready(Err(if waits_for_client {
-            Exchanged::ClientGone
-        } else {
+        if waits_for_client {
+            return gone(flow, received);
+        }
+        Poll::Ready(Err({
             cut(flow, format!("no more of the body within {} ms", patience.as_millis()))
         }))
     }
@@ -280,6 +306,8 @@ impl Exchange<'_, '_> {
 /// Passing a response head on.
 struct Passing<'p> {
     job: &'p Job,
+    /// Something was asked.
+    begun: bool,
     worker: &'p crate::worker::Worker,
     keep: bool,
 }
@@ -301,6 +329,9 @@ impl Passing<'_> {
         let httparse::Status::Complete(size) = parsed else {
             return Ok(None);
         };
+        if !self.begun {
+            return Err(Unfit::Early);
+        }
         let facts = judge_response(&response, self.job.to_head).map_err(Unfit::Bad)?;
         match facts.status {
             101 => self.switching(&facts, response.headers).map(|head| Some((head, size))),

@@ -3,7 +3,7 @@
 use std::{
     future::poll_fn,
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -18,6 +18,7 @@ use crate::{
     connection::{Client, Side},
     exchange::Answered,
     tunnel::Opened,
+    worker::Line,
 };
 
 /// nginx's code for a client that left before its answer.
@@ -36,6 +37,8 @@ pub(crate) enum Turn {
     Close,
     /// Nothing more to say.
     Cut,
+    /// There was no request yet, though the socket seemed readable: tokio takes a new one to be.
+    Nothing,
     Tunnel(Box<Opened>),
 }
 
@@ -44,44 +47,61 @@ pub(crate) async fn turn(mut client: Client<'_>) -> Turn {
     let started = Instant::now();
     match read(&mut client, started).await {
         Ok(job) => Forwarding::new(client, job).run().await,
-        Err(Some(refused)) => Box::pin(refuse(client, *refused)).await,
-        Err(None) => Turn::Cut,
+        Err(Unread::Refused(refused)) => Box::pin(refuse(client, *refused)).await,
+        Err(Unread::Gone) => Turn::Cut,
+        Err(Unread::Nothing) => Turn::Nothing,
     }
 }
 
-/// Reads a head. `None`: there is nobody to answer.
-async fn read(client: &mut Client<'_>, started: Instant) -> Result<Job, Option<Box<Refused>>> {
+/// Why there is no request to serve.
+enum Unread {
+    Gone,
+    Nothing,
+    Refused(Box<Refused>),
+}
+
+async fn read(client: &mut Client<'_>, started: Instant) -> Result<Job, Unread> {
     let Client { side, conn } = client;
     let settings = &side.listener.settings;
     let mut armed = false;
     let head = poll_fn(|cx| {
-        let parse = |_: &mut std::task::Context<'_>, bytes: &[u8]| begin(side, started, bytes);
-        if let Poll::Ready(head) =
-            conn.poll_head(cx, &side.worker.scratch, settings.limits.head, parse)
-        {
-            return Poll::Ready(Some(head));
+        let parse = |_: &mut Context<'_>, bytes: &[u8]| begin(side, started, bytes);
+        let polled = conn.poll_head(cx, &side.worker.scratch, settings.limits.head, parse);
+        if let Poll::Ready(head) = polled {
+            return Poll::Ready(Ok(head));
+        }
+        if conn.ahead().is_empty() {
+            return Poll::Ready(Err(Unread::Nothing));
         }
         // From the first byte to the last, however many there are in between.
         if !armed {
             side.timer.set(settings.timeouts.header);
             armed = true;
         }
-        side.timer.poll_expired(cx).map(|()| None)
+        let blank = conn.ahead().iter().all(|b| matches!(b, b'\r' | b'\n'));
+        side.timer.poll_expired(cx).map(|()| {
+            // An answer to no request would be taken for that to the next one.
+            Err(if blank {
+                Unread::Gone
+            } else {
+                unread(side, started, 408, "the head did not come in time")
+            })
+        })
     });
-    let refused = |status, reason: &'static str| {
-        Some(Box::new(unreadable(side, started, status, reason.into())))
-    };
-    match head.await {
-        Some(Ok(job)) => Ok(job),
-        Some(Err(HeadError::Closed | HeadError::Io(_))) => Err(None),
-        Some(Err(HeadError::Cut)) => Err(refused(400, "the head ends within")),
-        Some(Err(HeadError::Refused(refused))) => Err(Some(refused)),
-        Some(Err(HeadError::TooLarge(bytes))) if is_one_line(&bytes) => {
-            Err(refused(414, "an endless request line"))
+    let begun = head.await?.map_err(|error| match error {
+        HeadError::Closed | HeadError::Io(_) => Unread::Gone,
+        HeadError::Cut => unread(side, started, 400, "the head ends within"),
+        HeadError::Refused(refused) => Unread::Refused(refused),
+        HeadError::TooLarge(bytes) if is_one_line(&bytes) => {
+            unread(side, started, 414, "an endless request line")
         }
-        Some(Err(HeadError::TooLarge(_))) => Err(refused(431, "the head is larger than allowed")),
-        None => Err(refused(408, "the head did not come in time")),
-    }
+        HeadError::TooLarge(_) => unread(side, started, 431, "the head is larger than allowed"),
+    })?;
+    begun.map_err(Unread::Refused)
+}
+
+fn unread(side: &Side<'_>, started: Instant, status: u16, reason: &'static str) -> Unread {
+    Unread::Refused(Box::new(unreadable(side, started, status, reason.into())))
 }
 
 fn is_one_line(bytes: &[u8]) -> bool {
@@ -93,7 +113,7 @@ fn is_one_line(bytes: &[u8]) -> bool {
 async fn refuse(client: Client<'_>, refused: Refused) -> Turn {
     let Refused { status, reason, keep_alive, to_head, mut seen } = refused;
     let Client { side, conn } = client;
-    if side.worker.may_log() {
+    if side.worker.may_log(Line::Refusal) {
         let (request, listener) = (seen.id.as_str(), &*side.listener.live.name);
         tracing::info!(request, listener, peer = %side.peer, status, reason = &*reason, "request refused");
     }
@@ -191,9 +211,12 @@ impl<'c> Forwarding<'c> {
         match tried {
             Tried::Answered(answered) => self.answered(pool, &pick, answered),
             Tried::Cut(answered, reason) => self.cut(pool, &pick, answered, &reason),
-            Tried::ClientGone => {
+            Tried::ClientGone(told) => {
                 self.note(&pick, Attempt::Cancelled);
-                self.account(pool, CLIENT_GONE, 0, 0);
+                match told {
+                    Some(answered) => self.passed(pool, &pick, answered),
+                    None => self.account(pool, CLIENT_GONE, 0, 0),
+                }
                 Next::Turn(Turn::Cut)
             }
             Tried::Failed(failure) => self.failed(pool, &pick, failure),
@@ -220,7 +243,7 @@ impl<'c> Forwarding<'c> {
         self.log(pick, Attempt::Failed, reason, "the answer was cut");
         self.passed(pool, pick, answered);
         if answered.unframed {
-            self.client.conn.end.reset_on_close();
+            self.client.conn.end.reset_on_close(true);
         }
         Next::Turn(Turn::Cut)
     }
@@ -257,7 +280,7 @@ impl<'c> Forwarding<'c> {
 
     fn local(&mut self, pick: &Pick<'_>, reason: String) -> Next {
         let side = self.client.side;
-        if side.worker.may_log() {
+        if side.worker.may_log(Line::Failure) {
             let (server, request) = (&**pick.lease.state().label(), self.job.seen.id.as_str());
             tracing::error!(upstream = %self.job.pool.name, server, request, reason = &*reason, "no connection for want of local resources");
         }
@@ -313,7 +336,7 @@ impl<'c> Forwarding<'c> {
 
     async fn refuse(&mut self, status: u16, reason: String) -> Turn {
         let side = self.client.side;
-        if !reason.is_empty() && side.worker.may_log() {
+        if !reason.is_empty() && side.worker.may_log(Line::Failure) {
             let request = self.job.seen.id.as_str();
             tracing::warn!(request, upstream = %self.job.pool.name, status, reason, "no answer from a server");
         }
@@ -363,7 +386,7 @@ impl<'c> Forwarding<'c> {
     }
 
     fn log(&self, pick: &Pick<'_>, cause: Attempt, reason: &str, what: &'static str) {
-        if self.client.side.worker.may_log() {
+        if self.client.side.worker.may_log(Line::Failure) {
             let (server, cause) = (&**pick.lease.state().label(), cause.label());
             let request = self.job.seen.id.as_str();
             tracing::warn!(upstream = %self.job.pool.name, server, cause, reason, request, "{what}");

@@ -16,7 +16,10 @@ use tidegate_metrics::{Counter, Gauge, PerWorker};
 use tidegate_net::{Acceptor, Peer, Socket, is_local_error};
 use tokio::sync::Notify;
 
-use crate::{connection, worker::Worker};
+use crate::{
+    connection,
+    worker::{Line, Worker},
+};
 
 /// When descriptors have run out, so long nothing is accepted.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -161,7 +164,7 @@ async fn refused(worker: &Worker, listener: &Listener, error: &std::io::Error) {
     }
     worker.totals().accept_errors.add(1);
     worker.idle.borrow_mut().clear();
-    if worker.may_log() {
+    if worker.may_log(Line::Failure) {
         tracing::error!(listener = %listener.live.name, %error, "cannot accept connections for want of local resources");
     }
     tokio::time::sleep(BACK_OFF).await;

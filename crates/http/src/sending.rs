@@ -1,6 +1,6 @@
 //! A request on its way out: the rendered head, and a body that streams behind it.
 
-use std::task::Context;
+use std::task::{Context, Poll};
 
 use tidegate_h1::{Coding, Conn, Decoder, Flow, FlowError, Waiting};
 use tidegate_net::{End, Scratch, Socket};
@@ -13,6 +13,10 @@ pub(crate) struct Sending<'h> {
     /// What is left of the head of a request without a body.
     head: &'h [u8],
     body: Option<Flow>,
+    /// What of the body was read ahead, as long as it may have to be given back: a kept connection
+    /// may turn out to be dead before a byte is written.
+    copy: Option<Vec<u8>>,
+    may_copy: bool,
     moves: u64,
     broken: bool,
 }
@@ -26,7 +30,8 @@ pub(crate) enum ClientFault {
 }
 
 impl<'h> Sending<'h> {
-    pub(crate) fn new(head: &'h [u8], body: Body, max_body: u64) -> Self {
+    /// `reused`: over a connection that may be dead already.
+    pub(crate) fn new(head: &'h [u8], body: Body, max_body: u64, reused: bool) -> Self {
         let flow =
             |decoder, coding| Some(Flow::new(decoder, coding, head.to_vec()).with_limit(max_body));
         let body = match body {
@@ -36,7 +41,14 @@ impl<'h> Sending<'h> {
                 flow(Decoder::Chunked(tidegate_wire::ChunkDecoder::default()), Coding::Chunked)
             }
         };
-        Self { head: if body.is_some() { &[] } else { head }, body, moves: 0, broken: false }
+        Self {
+            head: if body.is_some() { &[] } else { head },
+            body,
+            copy: None,
+            may_copy: reused,
+            moves: 0,
+            broken: false,
+        }
     }
 
     /// Sends what can be sent now.
@@ -52,12 +64,12 @@ impl<'h> Sending<'h> {
         }
         while !self.head.is_empty() {
             match server.poll_write(cx, self.head) {
-                std::task::Poll::Pending => return Ok(()),
-                std::task::Poll::Ready(Ok(sent)) if sent > 0 => {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(sent)) if sent > 0 => {
                     self.head = &self.head[sent..];
                     self.moves += 1;
                 }
-                std::task::Poll::Ready(_) => {
+                Poll::Ready(_) => {
                     self.broken = true;
                     return Ok(());
                 }
@@ -66,20 +78,39 @@ impl<'h> Sending<'h> {
         let Some(flow) = self.body.as_mut().filter(|flow| !flow.is_done()) else {
             return Ok(());
         };
-        match flow.poll(cx, client, server, scratch) {
-            std::task::Poll::Ready(Err(FlowError::Sink(_))) => self.broken = true,
-            std::task::Poll::Ready(Err(FlowError::Cut | FlowError::Source(_))) => {
+        if std::mem::take(&mut self.may_copy) {
+            self.copy = Some(client.ahead().to_vec());
+        }
+        let polled = flow.poll(cx, client, server, scratch);
+        if flow.moves() > 0 {
+            self.copy = None;
+        }
+        match polled {
+            Poll::Ready(Err(FlowError::Sink(_))) => {
+                self.broken = true;
+                self.give_back(client);
+            }
+            Poll::Ready(Err(FlowError::Cut | FlowError::Source(_))) => {
                 return Err(ClientFault::Gone);
             }
-            std::task::Poll::Ready(Err(error @ FlowError::TooLarge)) => {
+            Poll::Ready(Err(error @ FlowError::TooLarge)) => {
                 return Err(ClientFault::Refused(413, error.to_string()));
             }
-            std::task::Poll::Ready(Err(error @ FlowError::Malformed(_))) => {
+            Poll::Ready(Err(error @ FlowError::Malformed(_))) => {
                 return Err(ClientFault::Refused(400, error.to_string()));
             }
-            std::task::Poll::Ready(Ok(())) | std::task::Poll::Pending => (),
+            Poll::Ready(Ok(())) | Poll::Pending => (),
         }
         Ok(())
+    }
+
+    /// Nothing was written: the client's bytes are there for another try.
+    fn give_back(&mut self, client: &mut Conn<Socket>) {
+        if let Some(copy) = self.copy.take() {
+            drop(client.take_ahead());
+            client.put_back(copy);
+            self.body = None;
+        }
     }
 
     /// Everything was sent.

@@ -14,6 +14,10 @@ use tidegate_tunnel::{Moved, Pump};
 
 use crate::{access::Record, listener::Open, worker::Worker};
 
+/// Once one side has said its last word, the other has so long between two bytes. A client that is
+/// gone altogether cannot be told from one that only listens, and must not hold its place for a day.
+const HALF_CLOSED: Duration = Duration::from_secs(60);
+
 /// A tunnel as it opens.
 pub(crate) struct Opened {
     pub(crate) lease: Lease,
@@ -58,10 +62,13 @@ async fn run(
     idle_timeout: Duration,
 ) {
     timer.set(idle_timeout);
+    let mut half_closed = false;
     running.cause = poll_fn(|cx| {
         let ended = pump.poll(cx, &running.worker.scratch);
-        if running.count(pump.moved()) {
-            timer.set(idle_timeout);
+        let moved = running.count(pump.moved());
+        if moved || half_closed != pump.is_half_closed() {
+            half_closed = pump.is_half_closed();
+            timer.set(if half_closed { idle_timeout.min(HALF_CLOSED) } else { idle_timeout });
         }
         match ended {
             Poll::Pending => timer.poll_expired(cx).map(|()| Close::Idle),

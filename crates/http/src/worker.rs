@@ -22,8 +22,15 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// Series kept at hand before they are looked up anew.
 const MAX_SERIES: usize = 4_096;
 
-/// Lines about failing servers that one worker writes a second; more are counted.
+/// Lines of each kind that one worker writes a second; more are counted.
 const LINES_A_SECOND: u32 = 20;
+
+/// Kinds of lines that are bounded apart: what a stranger can cause must not silence the rest.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Line {
+    Failure,
+    Refusal,
+}
 
 /// What all workers share.
 #[derive(Debug)]
@@ -41,7 +48,7 @@ pub struct Totals {
     pub accept_errors: Counter,
     /// Connects to servers that failed so.
     pub connect_errors: Counter,
-    /// Lines about failing servers that were not written.
+    /// Log lines that were not written.
     pub lines_dropped: Counter,
     /// When the worker last came round, in milliseconds of the coarse clock.
     pub alive: Gauge,
@@ -70,7 +77,7 @@ pub struct Worker {
     series: RefCell<HashMap<(usize, usize, usize), Known, RandomState>>,
     /// While the process stops: how long a connection may wait for its next request.
     linger: Cell<Option<Duration>>,
-    lines: Cell<(u64, u32)>,
+    lines: [Cell<(u64, u32)>; 2],
 }
 
 impl Worker {
@@ -85,7 +92,7 @@ impl Worker {
             date: RefCell::default(),
             series: RefCell::default(),
             linger: Cell::new(None),
-            lines: Cell::default(),
+            lines: Default::default(),
             shared,
         })
     }
@@ -172,12 +179,13 @@ impl Worker {
         series
     }
 
-    /// Whether one more line about a failing server may be written now.
-    pub(crate) fn may_log(&self) -> bool {
+    /// Whether one more line of that kind may be written now.
+    pub(crate) fn may_log(&self, kind: Line) -> bool {
+        let budget = &self.lines[kind as usize];
         let second = coarse_millis() / 1_000;
-        let (last, lines) = self.lines.get();
+        let (last, lines) = budget.get();
         let lines = if last == second { lines } else { 0 };
-        self.lines.set((second, lines + 1));
+        budget.set((second, lines + 1));
         let allowed = lines < LINES_A_SECOND;
         if !allowed {
             self.totals().lines_dropped.add(1);

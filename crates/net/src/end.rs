@@ -17,6 +17,12 @@ pub trait End {
     /// Reads into a lent buffer. 0 bytes: the other side has said its last word.
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
 
+    /// Reads what is there without waiting, also when the task has used up its turn.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is nothing, not even an end.
+    fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
 
     fn poll_write_vectored(
@@ -55,6 +61,10 @@ impl End for Socket {
         // next wait costs no system call that says EAGAIN.
         let polled = both!(self, stream => Pin::new(stream).poll_read(cx, &mut buffer));
         polled.map_ok(|()| buffer.filled().len())
+    }
+
+    fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        both!(self, stream => stream.try_read(buffer))
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {

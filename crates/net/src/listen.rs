@@ -206,11 +206,11 @@ impl Socket {
         }
     }
 
-    /// Makes closing it say RST instead of FIN: how a cut is told from an end.
-    pub fn reset_on_close(&self) {
+    /// Whether closing it says RST instead of FIN: how a cut is told from an end.
+    pub fn reset_on_close(&self, reset: bool) {
         if let Self::Tcp(stream) = self {
             // A socket that is gone already needs no such mark.
-            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            let _ = SockRef::from(stream).set_linger(reset.then_some(Duration::ZERO));
         }
     }
 }

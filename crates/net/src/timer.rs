@@ -16,6 +16,10 @@ use crate::clock::{LAG, coarse};
 /// Deadlines are kept to this precision: they fire up to three ticks late, never early.
 const TICK: Duration = Duration::from_millis(10);
 
+/// No entry is queued further ahead than this, and looked at again then. An entry whose timer is
+/// gone cannot be found in the queue, so it must not stay there for a deadline of a day.
+const HORIZON: u64 = 6_000;
+
 const NEVER: u64 = u64::MAX;
 
 /// The timers of one worker; clones share them. Somebody must run [`Timers::drive`].
@@ -79,12 +83,12 @@ impl Timers {
     /// Brings the deadlines of all idle timers forward to `after` from now.
     pub fn hurry_idle(&self, after: Duration) {
         let inner = &mut *self.0.borrow_mut();
-        let deadline = inner.tick_after(after);
+        let (deadline, now) = (inner.tick_after(after), inner.now());
         for key in 0..inner.entries.len() {
             let entry = &mut inner.entries[key];
             if entry.idle && entry.deadline > deadline {
                 entry.deadline = deadline;
-                inner.queue_up(key);
+                inner.queue_up(key, now);
             }
         }
     }
@@ -133,7 +137,7 @@ impl Timers {
                 }
                 entry.queued = NEVER;
                 if entry.deadline > now {
-                    inner.queue_up(key as usize);
+                    inner.queue_up(key as usize, now);
                 } else if let Some(waker) = entry.waker.take() {
                     waker.wake();
                 }
@@ -161,17 +165,16 @@ impl Inner {
         self.epoch + LAG + Duration::from_millis(tick.saturating_mul(10))
     }
 
-    fn queue_up(&mut self, key: usize) {
+    fn queue_up(&mut self, key: usize, now: u64) {
         let entry = &mut self.entries[key];
-        if entry.deadline >= entry.queued {
+        let tick = entry.deadline.min(now + HORIZON);
+        if entry.deadline == NEVER || tick >= entry.queued {
             return;
         }
-        entry.queued = entry.deadline;
-        self.queue
-            .entry(entry.deadline)
-            .or_default()
-            .push(u32::try_from(key).expect("keys are made from u32"));
-        if entry.deadline < self.sleeping_for
+        entry.queued = tick;
+        let key = u32::try_from(key).expect("keys are made from u32");
+        self.queue.entry(tick).or_default().push(key);
+        if tick < self.sleeping_for
             && let Some(driver) = self.driver.take()
         {
             driver.wake();
@@ -183,9 +186,9 @@ impl Timer {
     /// Moves the deadline to `after` from now.
     pub fn set(&self, after: Duration) {
         let inner = &mut *self.timers.0.borrow_mut();
-        let deadline = inner.tick_after(after);
-        inner.entries[self.key as usize].deadline = deadline;
-        inner.queue_up(self.key as usize);
+        let now = inner.now();
+        inner.entries[self.key as usize].deadline = inner.tick_after(after);
+        inner.queue_up(self.key as usize, now);
     }
 
     pub fn clear(&self) {

@@ -81,6 +81,11 @@ impl<C: End, S: End> Pump<C, S> {
         Moved { to_client: self.to_client.moved, to_server: self.to_server.moved }
     }
 
+    /// Whether one side has said its last word.
+    pub fn is_half_closed(&self) -> bool {
+        self.first_end.is_some()
+    }
+
     /// Notes who ended first; `true` when it is over for both.
     fn note(&mut self, end: Result<(), Broken>, source: Close, sink: Close) -> bool {
         let side = match end {
@@ -116,7 +121,13 @@ impl Direction {
         while !self.closed {
             if !self.remainder.is_empty() {
                 let remainder = std::mem::take(&mut self.remainder);
-                if self.write(cx, sink, &remainder)? {
+                let written = self.write(cx, sink, &remainder)?;
+                if written == 0 {
+                    // Not copied again for a sink that takes nothing.
+                    self.remainder = remainder;
+                    return Poll::Pending;
+                }
+                if self.keep(&remainder[written..]) {
                     return Poll::Pending;
                 }
             }
@@ -135,34 +146,37 @@ impl Direction {
             };
             self.ended = read == 0;
             turn += read;
-            if self.write(cx, sink, &lent[..read])? {
+            let written = self.write(cx, sink, &lent[..read])?;
+            if self.keep(&lent[written..read]) {
                 return Poll::Pending;
             }
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Writes, and keeps what is not taken; `true` when something is left.
+    /// Writes what the sink takes, and answers how much that was.
     fn write<B: End>(
         &mut self,
         cx: &mut Context<'_>,
         sink: &mut B,
         bytes: &[u8],
-    ) -> Result<bool, Broken> {
+    ) -> Result<usize, Broken> {
         let mut at = 0;
         while at < bytes.len() {
             match sink.poll_write(cx, &bytes[at..]) {
                 Poll::Ready(Ok(0) | Err(_)) => return Err(Broken::Sink),
                 Poll::Ready(Ok(written)) => at += written,
-                Poll::Pending => {
-                    self.moved += at as u64;
-                    self.remainder = bytes[at..].to_vec();
-                    return Ok(true);
-                }
+                Poll::Pending => break,
             }
         }
         self.moved += at as u64;
-        Ok(false)
+        Ok(at)
+    }
+
+    /// Keeps what was not taken; `true` when there is something.
+    fn keep(&mut self, rest: &[u8]) -> bool {
+        self.remainder = rest.to_vec();
+        !rest.is_empty()
     }
 
     fn close<B: End>(&mut self, cx: &mut Context<'_>, sink: &mut B) -> Poll<Result<(), Broken>> {
