@@ -32,3 +32,6 @@ mod config_cli; // the command line and the configuration's errors
 mod limits; // full listeners, no descriptors left
 mod metrics_logs; // /metrics, the access log
 mod stop; // graceful and not
+
+// All of it.
+mod regressions; // what was wrong once, and must not come back

@@ -20,6 +20,9 @@ use crate::{
 const LINGER: Duration = Duration::from_secs(5);
 const LINGER_IN_ALL: Duration = Duration::from_secs(30);
 
+/// Both, for a client that was given up because it was slow.
+const LINGER_SHORTLY: Duration = Duration::from_secs(1);
+
 /// Where a request comes from.
 #[derive(Clone, Copy)]
 pub(crate) struct Side<'c> {
@@ -57,7 +60,12 @@ pub(crate) async fn serve(
             Turn::Next if worker.is_stopping() && conn.ahead().is_empty() => return,
             Turn::Next => patience = listener.settings.timeouts.keepalive,
             Turn::Nothing => (),
-            Turn::Close => return Box::pin(linger(&worker, conn, &timer)).await,
+            Turn::Close => {
+                return Box::pin(linger(&worker, conn, &timer, LINGER_IN_ALL)).await;
+            }
+            Turn::CloseSoon => {
+                return Box::pin(linger(&worker, conn, &timer, LINGER_SHORTLY)).await;
+            }
             Turn::Cut => return,
             Turn::Tunnel(opened) => {
                 // The tunnel's own small task replaces this one.
@@ -82,9 +90,10 @@ async fn wait(conn: &mut Conn<Socket>, timer: &Timer, patience: Duration) -> boo
 }
 
 /// Closes for writing and reads the client out, so that the answer reaches it.
-async fn linger(worker: &Worker, mut conn: Conn<Socket>, timer: &Timer) {
-    let until = coarse() + LINGER_IN_ALL;
-    timer.set(LINGER);
+async fn linger(worker: &Worker, mut conn: Conn<Socket>, timer: &Timer, in_all: Duration) {
+    let until = coarse() + in_all;
+    let between = LINGER.min(in_all);
+    timer.set(between);
     poll_fn(|cx| {
         if conn.end.poll_close_write(cx).is_pending() {
             return timer.poll_expired(cx);
@@ -92,7 +101,7 @@ async fn linger(worker: &Worker, mut conn: Conn<Socket>, timer: &Timer) {
         let mut lent = worker.scratch.lend();
         loop {
             match conn.end.poll_read(cx, &mut lent) {
-                Poll::Ready(Ok(read)) if read > 0 && coarse() < until => timer.set(LINGER),
+                Poll::Ready(Ok(read)) if read > 0 && coarse() < until => timer.set(between),
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending => return timer.poll_expired(cx),
             }
@@ -116,6 +125,6 @@ pub(crate) async fn turn_away(
     let answer = answer::Answer { status: 503, keep_alive: false, to_head: false };
     if answer::send(&worker, &mut conn, &timer, listener.settings.timeouts.send, answer, &id).await
     {
-        linger(&worker, conn, &timer).await;
+        linger(&worker, conn, &timer, LINGER_SHORTLY).await;
     }
 }

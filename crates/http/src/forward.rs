@@ -35,6 +35,8 @@ pub(crate) enum Turn {
     Next,
     /// The last answer is out; let it arrive.
     Close,
+    /// It is out, to a client that was too slow: it gets little time to take it.
+    CloseSoon,
     /// Nothing more to say.
     Cut,
     /// There was no request yet, though the socket seemed readable: tokio takes a new one to be.
@@ -122,8 +124,13 @@ async fn refuse(client: Client<'_>, refused: Refused) -> Turn {
     let limit = side.listener.settings.timeouts.send;
     let sent = answer::send(side.worker, conn, side.timer, limit, answer, &seen.id).await;
     seen.account(&side, status, 0, 0);
+    after_refusal(sent, keep_alive, status)
+}
+
+fn after_refusal(sent: bool, keep_alive: bool, status: u16) -> Turn {
     match (sent, keep_alive) {
         (true, true) => Turn::Next,
+        (true, false) if status == 408 => Turn::CloseSoon,
         (true, false) => Turn::Close,
         (false, _) => Turn::Cut,
     }
@@ -351,11 +358,7 @@ impl<'c> Forwarding<'c> {
                 .await;
         let pool = Arc::clone(&self.job.pool);
         self.account(&pool, status, 0, 0);
-        match (sent, keep_alive) {
-            (true, true) => Turn::Next,
-            (true, false) => Turn::Close,
-            (false, _) => Turn::Cut,
-        }
+        after_refusal(sent, keep_alive, status)
     }
 
     fn account(&mut self, pool: &Pool, status: u16, received: u64, sent: u64) {
