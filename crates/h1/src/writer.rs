@@ -34,6 +34,12 @@ impl<'o> HeadWriter<'o> {
         self.0.extend_from_slice(b"\r\n");
     }
 
+    /// Whole lines of a judged head, each with its CRLF, as they are.
+    pub fn lines(&mut self, lines: &[u8]) {
+        debug_assert!(lines.is_empty() || lines.ends_with(b"\r\n"), "half a line");
+        self.0.extend_from_slice(lines);
+    }
+
     pub fn length(&mut self, length: u64) {
         self.field("Content-Length", itoa::Buffer::new().format(length).as_bytes());
     }

@@ -38,19 +38,21 @@ pub(crate) struct Failure {
     pub(crate) may_retry: bool,
 }
 
-/// Makes one try. `fresh`: a kept connection has failed already, take a new one.
+/// Makes one try. `fresh`: a kept connection has failed already, take a new one. `began`: what the
+/// clock says, if it was just asked.
 pub(crate) async fn attempt(
     client: &mut Client<'_>,
     job: &Job,
     pool: &Arc<Pool>,
     pick: &Pick<'_>,
     fresh: bool,
+    began: Option<Instant>,
 ) -> Tried {
     let state = pick.lease.state();
     if state.is_gone() {
         return Tried::Left;
     }
-    let began = Instant::now();
+    let began = began.unwrap_or_else(Instant::now);
     let kept = if fresh {
         None
     } else {

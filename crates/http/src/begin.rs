@@ -78,7 +78,7 @@ impl ServerHead {
 }
 
 /// A request that was understood: to be forwarded, or refused though its end is known.
-pub(crate) type Begun = Result<Job, Box<Refused>>;
+pub(crate) type Begun = Result<Box<Job>, Box<Refused>>;
 
 /// Reads one head from the front of `bytes`, and how long it is; `None` while it is incomplete.
 ///
@@ -107,7 +107,7 @@ pub(crate) fn begin(
     };
     match judged {
         Ok((facts, size)) => {
-            let asked = Asked::new(side, started, &facts, request.headers);
+            let asked = Asked::new(side, started, &bytes[..size], &facts, request.headers);
             Ok(Some((asked.job(), size)))
         }
         Err(refusal) => {
@@ -156,6 +156,8 @@ struct Asked<'r> {
     side: &'r Side<'r>,
     facts: &'r Facts<'r>,
     headers: &'r [Header<'r>],
+    /// What the head was read from.
+    source: &'r [u8],
     host: Cow<'r, str>,
     trusted: bool,
     ip: Option<IpAddr>,
@@ -167,6 +169,7 @@ impl<'r> Asked<'r> {
     fn new(
         side: &'r Side<'r>,
         started: Instant,
+        source: &'r [u8],
         facts: &'r Facts<'r>,
         headers: &'r [Header<'r>],
     ) -> Self {
@@ -183,6 +186,7 @@ impl<'r> Asked<'r> {
             side,
             facts,
             headers,
+            source,
             host,
             trusted,
             ip: client_ip(side.peer, nets, headers),
@@ -191,7 +195,7 @@ impl<'r> Asked<'r> {
         }
     }
 
-    fn job(&self) -> Result<Job, Box<Refused>> {
+    fn job(&self) -> Result<Box<Job>, Box<Refused>> {
         if self.facts.target.len() > self.side.listener.settings.limits.target {
             return Err(self.refuse(414, "the target is longer than allowed", None));
         }
@@ -208,7 +212,7 @@ impl<'r> Asked<'r> {
         matches!(self.facts.method, "OPTIONS" | "TRACE") && self.headers.iter().any(spent)
     }
 
-    fn route(&self, snapshot: &Snapshot) -> Result<Job, Box<Refused>> {
+    fn route(&self, snapshot: &Snapshot) -> Result<Box<Job>, Box<Refused>> {
         // Whether an encoded slash may pass is the route's to say, and the route is found by path.
         let strict = normalize_path(self.facts.path, false);
         let encoded_slash = strict == Err(Refusal::EncodedSlash);
@@ -237,7 +241,7 @@ impl<'r> Asked<'r> {
         label: &Arc<str>,
         route: &Route,
         path: &[u8],
-    ) -> Result<Job, Box<Refused>> {
+    ) -> Result<Box<Job>, Box<Refused>> {
         let mut fallback = route.fallback.clone();
         let named = match route.upstream.literal() {
             Some(name) => snapshot.pool(name),
@@ -255,7 +259,7 @@ impl<'r> Asked<'r> {
         }
         let upgrade = edit::allowed_upgrade(self.facts, self.headers, &route.upgrade);
         let head = self.head(pool, path, upgrade.as_deref(), label)?;
-        Ok(Job {
+        Ok(Box::new(Job {
             pool: Arc::clone(pool),
             fallback,
             head,
@@ -269,7 +273,7 @@ impl<'r> Asked<'r> {
             upgrade,
             key: Key::from(self.ip),
             seen: self.seen(label, &pool.live),
-        })
+        }))
     }
 
     fn head(
@@ -286,11 +290,11 @@ impl<'r> Asked<'r> {
             return Err(self.refuse(400, "the Host for the server would not be one", Some(label)));
         }
         if host.contains(SERVER_MARK) {
-            let at = edit::request(&mut bytes, self.facts, self.headers, &told, None);
+            let at = edit::request(&mut bytes, self.source, self.facts, self.headers, &told, None);
             let texts = host.split(SERVER_MARK).map(str::to_owned).collect();
             return Ok(ServerHead { bytes, host: Some((at, texts)) });
         }
-        edit::request(&mut bytes, self.facts, self.headers, &told, Some(&host));
+        edit::request(&mut bytes, self.source, self.facts, self.headers, &told, Some(&host));
         Ok(ServerHead { bytes, host: None })
     }
 

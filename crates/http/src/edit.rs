@@ -10,7 +10,7 @@ use tidegate_wire::{
     upgrade_tokens,
 };
 
-use crate::identity::RequestId;
+use crate::{identity::RequestId, lines::Lines};
 
 /// What is told to the server about the client.
 pub(crate) struct Told<'r> {
@@ -23,9 +23,10 @@ pub(crate) struct Told<'r> {
 }
 
 /// Writes the request for the server and answers where its Host stands, or belongs when `host` is
-/// still to be found.
+/// still to be found. `source` is what the head was read from.
 pub(crate) fn request(
     out: &mut Vec<u8>,
+    source: &[u8],
     facts: &Facts<'_>,
     headers: &[Header<'_>],
     told: &Told<'_>,
@@ -44,18 +45,26 @@ pub(crate) fn request(
         head.field("Host", host.as_bytes());
     }
     let mut forwarded = Forwarded::default();
+    let mut lines = Lines::of(source);
     for field in headers {
         match own(field.name) {
             Own::Not if is_hop_by_hop(field.name) => (),
             Own::Not if facts.connection_names && named_by_connection(headers, field.name) => (),
-            Own::Not => head.field(field.name, field.value),
-            Own::Expect if facts.expect_continue => head.field(field.name, field.value),
+            Own::Not => lines.pass(&mut head, field),
+            Own::Expect if facts.expect_continue => lines.pass(&mut head, field),
             Own::Expect | Own::Rewritten => (),
-            Own::MaxForwards => max_forwards(&mut head, facts, field),
-            Own::Told if told.trusted => forwarded.keep(&mut head, field),
+            Own::MaxForwards => {
+                lines.flush(&mut head);
+                max_forwards(&mut head, facts, field);
+            }
+            Own::Told if told.trusted => {
+                lines.flush(&mut head);
+                forwarded.keep(&mut head, field);
+            }
             Own::Told => (),
         }
     }
+    lines.flush(&mut head);
     framing(&mut head, facts);
     tell(&mut head, facts, headers, told, &forwarded);
     if let Some(tokens) = told.upgrade {
@@ -207,16 +216,17 @@ pub(crate) struct Answering {
     pub(crate) chunked: bool,
 }
 
-/// Writes a response for the client.
+/// Writes a response for the client; `source` is what the head was read from.
 pub(crate) fn response(
     out: &mut Vec<u8>,
+    source: &[u8],
     facts: &ResponseFacts<'_>,
     headers: &[Header<'_>],
     answering: Answering,
     date: impl FnOnce(&mut HeadWriter<'_>),
 ) {
     let mut head = HeadWriter::response(out, facts.status, facts.reason);
-    pass(&mut head, facts, headers);
+    pass(&mut head, source, facts, headers);
     if !facts.has_date {
         date(&mut head);
     }
@@ -236,9 +246,14 @@ pub(crate) fn response(
 }
 
 /// Writes an interim response (1xx).
-pub(crate) fn interim(out: &mut Vec<u8>, facts: &ResponseFacts<'_>, headers: &[Header<'_>]) {
+pub(crate) fn interim(
+    out: &mut Vec<u8>,
+    source: &[u8],
+    facts: &ResponseFacts<'_>,
+    headers: &[Header<'_>],
+) {
     let mut head = HeadWriter::response(out, facts.status, facts.reason);
-    pass(&mut head, facts, headers);
+    pass(&mut head, source, facts, headers);
     if let Some(token) = facts.upgrade {
         head.field("Connection", b"Upgrade");
         head.field("Upgrade", token.as_bytes());
@@ -246,14 +261,21 @@ pub(crate) fn interim(out: &mut Vec<u8>, facts: &ResponseFacts<'_>, headers: &[H
     head.finish();
 }
 
-fn pass(head: &mut HeadWriter<'_>, facts: &ResponseFacts<'_>, headers: &[Header<'_>]) {
+fn pass(
+    head: &mut HeadWriter<'_>,
+    source: &[u8],
+    facts: &ResponseFacts<'_>,
+    headers: &[Header<'_>],
+) {
+    let mut lines = Lines::of(source);
     for field in headers {
         let length = field.name.len() == 14 && field.name.eq_ignore_ascii_case("content-length");
         let named = facts.connection_names && named_by_connection(headers, field.name);
         if !length && !is_hop_by_hop(field.name) && !named {
-            head.field(field.name, field.value);
+            lines.pass(head, field);
         }
     }
+    lines.flush(head);
 }
 
 #[cfg(test)]
@@ -273,7 +295,7 @@ mod tests {
         let told =
             Told { peer: "10.0.0.9".parse().ok(), trusted, id: &id, upgrade: tokens.as_deref() };
         let mut out = Vec::new();
-        let at = request(&mut out, &facts, request_head.headers, &told, None);
+        let at = request(&mut out, head.as_bytes(), &facts, request_head.headers, &told, None);
         assert!(out[..at].ends_with(b"HTTP/1.1\r\n"));
         String::from_utf8(out[at..].to_vec()).expect("text")
     }
@@ -324,7 +346,9 @@ mod tests {
         let facts = judge_response(&parsed, false).expect("it is sound");
         let mut out = Vec::new();
         let answering = Answering { client: Version::Http11, keep_alive: true, chunked: true };
-        response(&mut out, &facts, parsed.headers, answering, |head| head.field("Date", b"now"));
+        response(&mut out, head, &facts, parsed.headers, answering, |head| {
+            head.field("Date", b"now");
+        });
         assert_eq!(
             out,
             b"HTTP/1.1 200 Fine\r\nServer: s\r\nDate: now\r\nTransfer-Encoding: chunked\r\n\r\n"

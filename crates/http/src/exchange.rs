@@ -4,7 +4,7 @@
 use std::{
     future::poll_fn,
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tidegate_h1::{Coding, Conn, Decoder, Flow, FlowError, HeadError, Waiting};
@@ -57,6 +57,8 @@ pub(crate) struct Answered {
     pub(crate) bytes: u64,
     /// From the attempt's start to the answer's head.
     pub(crate) after: Duration,
+    /// When the last of it was seen.
+    pub(crate) ended: Option<Instant>,
 }
 
 /// A parsed response head.
@@ -86,7 +88,7 @@ pub(crate) struct Exchange<'e, 'c> {
     pub(crate) sending: Sending<'e>,
     pub(crate) send_timeout: Duration,
     pub(crate) read_timeout: Duration,
-    pub(crate) began: std::time::Instant,
+    pub(crate) began: Instant,
 }
 
 impl Exchange<'_, '_> {
@@ -103,7 +105,9 @@ impl Exchange<'_, '_> {
             Ok(Head::Switching(head) | Head::Interim(head)) => return Exchanged::Switched(head),
             Err(ended) => return ended,
         };
-        answered.after = self.began.elapsed();
+        let now = Instant::now();
+        answered.after = now.saturating_duration_since(self.began);
+        answered.ended = flow.is_done().then_some(now);
         if !flow.is_done() {
             if answered.unframed {
                 // However this is left before its end, the client must not take it for whole.
@@ -334,10 +338,12 @@ impl Passing<'_> {
         }
         let facts = judge_response(&response, self.job.to_head).map_err(Unfit::Bad)?;
         match facts.status {
-            101 => self.switching(&facts, response.headers).map(|head| Some((head, size))),
-            100..200 => Ok(Some((self.interim(&facts, response.headers), size))),
+            101 => self
+                .switching(&bytes[..size], &facts, response.headers)
+                .map(|head| Some((head, size))),
+            100..200 => Ok(Some((self.interim(&bytes[..size], &facts, response.headers), size))),
             _ => {
-                let (mut flow, answered) = self.passed(&facts, response.headers);
+                let (mut flow, answered) = self.passed(&bytes[..size], &facts, response.headers);
                 let used = match flow.absorb(cx, &bytes[size..], client) {
                     Ok(used) => used,
                     Err(FlowError::Sink(_)) => return Err(Unfit::ClientGone),
@@ -353,6 +359,7 @@ impl Passing<'_> {
 
     fn switching(
         &self,
+        source: &[u8],
         facts: &ResponseFacts<'_>,
         headers: &[httparse::Header<'_>],
     ) -> Result<Head, Unfit> {
@@ -362,21 +369,27 @@ impl Passing<'_> {
             return Err(Unfit::Bad(BadResponse::Switching));
         }
         let mut head = Vec::with_capacity(256);
-        edit::interim(&mut head, facts, headers);
+        edit::interim(&mut head, source, facts, headers);
         Ok(Head::Switching(head))
     }
 
     /// HTTP/1.0 knows no interim responses.
-    fn interim(&self, facts: &ResponseFacts<'_>, headers: &[httparse::Header<'_>]) -> Head {
+    fn interim(
+        &self,
+        source: &[u8],
+        facts: &ResponseFacts<'_>,
+        headers: &[httparse::Header<'_>],
+    ) -> Head {
         let mut head = Vec::new();
         if self.job.version == Version::Http11 {
-            edit::interim(&mut head, facts, headers);
+            edit::interim(&mut head, source, facts, headers);
         }
         Head::Interim(head)
     }
 
     fn passed(
         &self,
+        source: &[u8],
         facts: &ResponseFacts<'_>,
         headers: &[httparse::Header<'_>],
     ) -> (Flow, Answered) {
@@ -386,7 +399,7 @@ impl Passing<'_> {
         let keep_client = self.keep && !unframed;
         let mut head = Vec::with_capacity(512);
         let answering = Answering { client: self.job.version, keep_alive: keep_client, chunked };
-        edit::response(&mut head, facts, headers, answering, |head| {
+        edit::response(&mut head, source, facts, headers, answering, |head| {
             self.worker.with_date(|date| head.field("Date", date.as_bytes()));
         });
         let decoder = match facts.body {

@@ -48,7 +48,10 @@ pub(crate) enum Turn {
 pub(crate) async fn turn(mut client: Client<'_>) -> Turn {
     let started = Instant::now();
     match read(&mut client, started).await {
-        Ok(job) => Forwarding::new(client, job).run().await,
+        Ok((job, at_once)) => {
+            let now = at_once.then_some(started);
+            Forwarding::new(client, job, now).run().await
+        }
         Err(Unread::Refused(refused)) => Box::pin(refuse(client, *refused)).await,
         Err(Unread::Gone) => Turn::Cut,
         Err(Unread::Nothing) => Turn::Nothing,
@@ -62,7 +65,8 @@ enum Unread {
     Refused(Box<Refused>),
 }
 
-async fn read(client: &mut Client<'_>, started: Instant) -> Result<Job, Unread> {
+/// Reads a head. `true`: it was all there at once.
+async fn read(client: &mut Client<'_>, started: Instant) -> Result<(Box<Job>, bool), Unread> {
     let Client { side, conn } = client;
     let settings = &side.listener.settings;
     let mut armed = false;
@@ -99,7 +103,7 @@ async fn read(client: &mut Client<'_>, started: Instant) -> Result<Job, Unread> 
         }
         HeadError::TooLarge(_) => unread(side, started, 431, "the head is larger than allowed"),
     })?;
-    begun.map_err(Unread::Refused)
+    begun.map(|job| (job, !armed)).map_err(Unread::Refused)
 }
 
 fn unread(side: &Side<'_>, started: Instant, status: u16, reason: &'static str) -> Unread {
@@ -153,7 +157,9 @@ impl Seen {
 /// A request between its first try and its answer.
 struct Forwarding<'c> {
     client: Client<'c>,
-    job: Job,
+    job: Box<Job>,
+    /// What the clock said, as long as that is news.
+    now: Option<Instant>,
     /// Identities of servers that have failed it.
     tried: Vec<u64>,
     last: Option<Failure>,
@@ -162,8 +168,8 @@ struct Forwarding<'c> {
 }
 
 impl<'c> Forwarding<'c> {
-    fn new(client: Client<'c>, job: Job) -> Self {
-        Self { client, job, tried: Vec::new(), last: None, fresh: false }
+    fn new(client: Client<'c>, job: Box<Job>, now: Option<Instant>) -> Self {
+        Self { client, job, now, tried: Vec::new(), last: None, fresh: false }
     }
 
     async fn run(&mut self) -> Turn {
@@ -180,7 +186,8 @@ impl<'c> Forwarding<'c> {
             if let Some(failure) = self.last.take() {
                 pool.live.cells.of(self.client.side.worker.index).retries(failure.cause).add(1);
             }
-            let tried = attempt(&mut self.client, &self.job, &pool, &pick, self.fresh).await;
+            let now = self.now.take();
+            let tried = attempt(&mut self.client, &self.job, &pool, &pick, self.fresh, now).await;
             match self.judge(&pool, pick, tried) {
                 Next::Turn(turn) => return turn,
                 Next::Refuse(status, reason) => return Box::pin(self.refuse(status, reason)).await,
@@ -262,6 +269,7 @@ impl<'c> Forwarding<'c> {
         if let Some(record) = &mut self.job.seen.record {
             record.upstream_duration = Some(answered.after);
         }
+        self.now = answered.ended;
         self.account(pool, answered.status, answered.received, answered.bytes);
     }
 
@@ -363,11 +371,9 @@ impl<'c> Forwarding<'c> {
 
     fn account(&mut self, pool: &Pool, status: u16, received: u64, sent: u64) {
         let side = self.client.side;
-        pool.live
-            .cells
-            .of(side.worker.index)
-            .request_seconds
-            .observe(self.job.seen.started.elapsed());
+        let now = self.now.take().unwrap_or_else(Instant::now);
+        let took = now.saturating_duration_since(self.job.seen.started);
+        pool.live.cells.of(side.worker.index).request_seconds.observe(took);
         if let Some(record) = &mut self.job.seen.record {
             record.upstream = pool.name.to_string();
         }

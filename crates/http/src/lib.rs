@@ -12,6 +12,7 @@ mod edit;
 mod exchange;
 mod forward;
 mod identity;
+mod lines;
 mod listener;
 mod sending;
 mod tunnel;

@@ -22,6 +22,9 @@ const HORIZON: u64 = 6_000;
 
 const NEVER: u64 = u64::MAX;
 
+/// The deadline of a timer that has expired.
+const PASSED: u64 = 0;
+
 /// The timers of one worker; clones share them. Somebody must run [`Timers::drive`].
 #[derive(Clone, Debug)]
 pub struct Timers(Rc<RefCell<Inner>>);
@@ -83,7 +86,8 @@ impl Timers {
     /// Brings the deadlines of all idle timers forward to `after` from now.
     pub fn hurry_idle(&self, after: Duration) {
         let inner = &mut *self.0.borrow_mut();
-        let (deadline, now) = (inner.tick_after(after), inner.now());
+        let now = inner.now();
+        let deadline = Inner::tick_after(now, after);
         for key in 0..inner.entries.len() {
             let entry = &mut inner.entries[key];
             if entry.idle && entry.deadline > deadline {
@@ -138,8 +142,11 @@ impl Timers {
                 entry.queued = NEVER;
                 if entry.deadline > now {
                     inner.queue_up(key as usize, now);
-                } else if let Some(waker) = entry.waker.take() {
-                    waker.wake();
+                } else {
+                    entry.deadline = PASSED;
+                    if let Some(waker) = entry.waker.take() {
+                        waker.wake();
+                    }
                 }
             }
         }
@@ -154,10 +161,10 @@ impl Inner {
         u64::try_from(ticks).unwrap_or(NEVER - 1)
     }
 
-    /// The tick at which `after` has surely passed, though the clock lags.
-    fn tick_after(&self, after: Duration) -> u64 {
-        let passed = coarse() - self.coarse_epoch + LAG + after;
-        u64::try_from(passed.as_millis() / TICK.as_millis() + 1).unwrap_or(NEVER - 1)
+    /// The tick at which `after` has surely passed, though the clock lags and ticks are coarse.
+    fn tick_after(now: u64, after: Duration) -> u64 {
+        let ticks = (LAG + after).as_millis().div_ceil(TICK.as_millis()) + 1;
+        now.saturating_add(u64::try_from(ticks).unwrap_or(NEVER)).min(NEVER - 1)
     }
 
     fn instant(&self, tick: u64) -> Instant {
@@ -187,7 +194,7 @@ impl Timer {
     pub fn set(&self, after: Duration) {
         let inner = &mut *self.timers.0.borrow_mut();
         let now = inner.now();
-        inner.entries[self.key as usize].deadline = inner.tick_after(after);
+        inner.entries[self.key as usize].deadline = Inner::tick_after(now, after);
         inner.queue_up(self.key as usize, now);
     }
 
@@ -202,13 +209,8 @@ impl Timer {
 
     /// Ready when the deadline has passed; else the task is woken when it does.
     pub fn poll_expired(&self, cx: &Context<'_>) -> Poll<()> {
-        let inner = &mut *self.timers.0.borrow_mut();
-        if inner.entries[self.key as usize].deadline == NEVER {
-            return Poll::Pending;
-        }
-        let now = inner.now();
-        let entry = &mut inner.entries[self.key as usize];
-        if entry.deadline <= now {
+        let entry = &mut self.timers.0.borrow_mut().entries[self.key as usize];
+        if entry.deadline == PASSED {
             return Poll::Ready(());
         }
         if !entry.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
