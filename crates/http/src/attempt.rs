@@ -53,17 +53,12 @@ pub(crate) async fn attempt(
         return Tried::Left;
     }
     let began = began.unwrap_or_else(Instant::now);
-    let kept = if fresh {
-        None
-    } else {
-        client.side.worker.idle.borrow_mut().take(&pool.live, state.id())
-    };
-    let reused = kept.is_some();
-    let mut upstream = match kept {
-        Some(upstream) => upstream,
+    let kept = || client.side.worker.idle.borrow_mut().take(&pool.live, state.id());
+    let (mut upstream, reused) = match if fresh { None } else { kept() } {
+        Some(upstream) => (upstream, true),
         None => {
             match Box::pin(dial(client.side.worker, client.side.timer, pool, pick.server)).await {
-                Ok(socket) => Upstream::new(socket),
+                Ok(socket) => (Upstream::new(socket), false),
                 Err(tried) => return tried,
             }
         }
@@ -72,15 +67,9 @@ pub(crate) async fn attempt(
         return Tried::Left;
     }
     let head: Cow<'_, [u8]> = job.head.for_server(pick.server.spec.address.as_str());
-    let mut exchange = Exchange {
-        client,
-        server: &mut upstream.conn,
-        job,
-        sending: Sending::new(&head, job.body, job.max_body, reused),
-        send_timeout: pool.upstream.send_timeout.as_duration(),
-        read_timeout: pool.upstream.read_timeout.as_duration(),
-        began,
-    };
+    let sending = Sending::new(&head, job.body, job.max_body, reused);
+    let conn = &mut upstream.conn;
+    let mut exchange = Exchange::new(client, conn, job, sending, &pool.upstream, began);
     match exchange.run().await {
         Exchanged::Answered(answered) => {
             if answered.keep_server {
@@ -90,7 +79,7 @@ pub(crate) async fn attempt(
         }
         Exchanged::Switched(head) => Tried::Switched(upstream.conn, head),
         Exchanged::Failed(cause, reason) => {
-            let sending = &exchange.sending;
+            let sending = exchange.sending();
             Tried::Failed(failure(
                 job,
                 cause,

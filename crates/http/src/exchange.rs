@@ -8,7 +8,8 @@ use std::{
 };
 
 use tidegate_h1::{Coding, Conn, Decoder, Flow, FlowError, HeadError, Waiting};
-use tidegate_net::Socket;
+use tidegate_model::Upstream;
+use tidegate_net::{End, Socket};
 use tidegate_table::Attempt;
 use tidegate_wire::{
     BadResponse, ChunkDecoder, ResponseBody, ResponseFacts, Version, judge_response,
@@ -82,20 +83,52 @@ enum Unfit {
 
 /// An exchange in progress.
 pub(crate) struct Exchange<'e, 'c> {
-    pub(crate) client: &'e mut Client<'c>,
-    pub(crate) server: &'e mut Conn<Socket>,
-    pub(crate) job: &'e Job,
-    pub(crate) sending: Sending<'e>,
-    pub(crate) send_timeout: Duration,
-    pub(crate) read_timeout: Duration,
-    pub(crate) began: Instant,
+    client: &'e mut Client<'c>,
+    server: &'e mut Conn<Socket>,
+    job: &'e Job,
+    sending: Sending<'e>,
+    send_timeout: Duration,
+    read_timeout: Duration,
+    began: Instant,
+    /// What is left of an interim response for the client.
+    interim: Vec<u8>,
+    interims: usize,
+    /// What had moved when the timer was set, and for how long.
+    seen: Option<(u64, Duration)>,
 }
 
-impl Exchange<'_, '_> {
+impl<'e, 'c> Exchange<'e, 'c> {
+    pub(crate) fn new(
+        client: &'e mut Client<'c>,
+        server: &'e mut Conn<Socket>,
+        job: &'e Job,
+        sending: Sending<'e>,
+        upstream: &Upstream,
+        began: Instant,
+    ) -> Self {
+        Self {
+            client,
+            server,
+            job,
+            sending,
+            send_timeout: upstream.send_timeout.as_duration(),
+            read_timeout: upstream.read_timeout.as_duration(),
+            began,
+            interim: Vec::new(),
+            interims: 0,
+            seen: None,
+        }
+    }
+
+    /// What has been sent so far.
+    pub(crate) fn sending(&self) -> &Sending<'e> {
+        &self.sending
+    }
+
     /// Runs it. Cancel safe in so far as nothing is left behind but the two connections, which are
     /// of no use afterwards.
     pub(crate) async fn run(&mut self) -> Exchanged {
-        let (mut flow, mut answered) = match self.head().await {
+        let (mut flow, mut answered) = match poll_fn(|cx| self.poll_head(cx)).await {
             Ok(Head::Final(flow, answered)) => (flow, answered),
             Ok(Head::Switching(_)) if !self.sending.is_done() => {
                 // What is left of the body would reach the server as the tunnel's first bytes.
@@ -113,7 +146,7 @@ impl Exchange<'_, '_> {
                 // However this is left before its end, the client must not take it for whole.
                 self.client.conn.end.reset_on_close(true);
             }
-            if let Err(ended) = self.body(&mut flow, answered).await {
+            if let Err(ended) = poll_fn(|cx| self.poll_body(cx, &mut flow, answered)).await {
                 return ended;
             }
             if answered.unframed {
@@ -128,26 +161,46 @@ impl Exchange<'_, '_> {
         Exchanged::Answered(answered)
     }
 
-    /// Sends, and waits for a head that is not interim.
-    async fn head(&mut self) -> Result<Head, Exchanged> {
-        for _ in 0..MAX_INTERIM {
-            let mut mark = u64::MAX;
-            let head = poll_fn(|cx| self.poll_head(cx, &mut mark)).await?;
-            match head {
-                Head::Interim(bytes) => self.interim(&bytes).await?,
-                head => return Ok(head),
+    /// Sends, passes interim responses on, and waits for a head that is not one.
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Exchanged>> {
+        loop {
+            if let Err(fault) = self.send(cx) {
+                return Poll::Ready(Err(fault));
+            }
+            match self.poll_interim(cx) {
+                Poll::Ready(Ok(())) => (),
+                Poll::Ready(Err(gone)) => return Poll::Ready(Err(gone)),
+                Poll::Pending => break,
+            }
+            match self.poll_answer(cx) {
+                Poll::Ready(Ok(Head::Interim(bytes))) if self.interims < MAX_INTERIM => {
+                    self.interims += 1;
+                    self.interim = bytes;
+                }
+                Poll::Ready(Ok(Head::Interim(_))) => {
+                    let reason = "too many interim responses".to_owned();
+                    return Poll::Ready(Err(Exchanged::Failed(Attempt::Malformed, reason)));
+                }
+                Poll::Ready(head) => return Poll::Ready(head),
+                Poll::Pending => break,
             }
         }
-        Err(Exchanged::Failed(Attempt::Malformed, "too many interim responses".into()))
+        self.poll_end_of_waiting(cx)
     }
 
-    fn poll_head(&mut self, cx: &mut Context<'_>, mark: &mut u64) -> Poll<Result<Head, Exchanged>> {
-        if let Err(fault) = self.send(cx) {
-            return Poll::Ready(Err(fault));
+    /// Writes what is left of an interim response.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Exchanged>> {
+        while !self.interim.is_empty() {
+            match ready!(self.client.conn.end.poll_write(cx, &self.interim)) {
+                Ok(written) if written > 0 => drop(self.interim.drain(..written)),
+                _ => return Poll::Ready(Err(Exchanged::ClientGone(None))),
+            }
         }
-        if let Poll::Ready(head) = self.poll_answer(cx) {
-            return Poll::Ready(head);
-        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready when there is no use in waiting for a head any longer.
+    fn poll_end_of_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Exchanged>> {
         if self.sending.is_over()
             && self.client.conn.poll_gone(cx, &self.client.side.worker.scratch).is_ready()
         {
@@ -157,12 +210,18 @@ impl Exchange<'_, '_> {
         let expects = self.job.expects && self.sending.payload() == 0;
         let waits_for_client =
             self.sending.waits_for_client() && !self.sending.is_over() && !expects;
+        let timeouts = &self.client.side.listener.settings.timeouts;
         let patience = match (waits_for_client, self.sending.is_over() || expects) {
-            (true, _) => self.client.side.listener.settings.timeouts.body,
+            _ if !self.interim.is_empty() => timeouts.send,
+            (true, _) => timeouts.body,
             (false, false) => self.send_timeout,
             (false, true) => self.read_timeout,
         };
-        ready!(self.poll_patience(cx, mark, self.sending.moves(), patience));
+        // Every interim response starts the waiting anew.
+        ready!(self.poll_patience(cx, self.sending.moves() + self.interims as u64, patience));
+        if !self.interim.is_empty() {
+            return Poll::Ready(Err(Exchanged::ClientGone(None)));
+        }
         Poll::Ready(Err(if waits_for_client {
             Exchanged::Refused(408, "the body did not come in time".into())
         } else {
@@ -225,28 +284,12 @@ impl Exchange<'_, '_> {
         })
     }
 
-    async fn interim(&mut self, bytes: &[u8]) -> Result<(), Exchanged> {
-        let timer = self.client.side.timer;
-        timer.set(self.client.side.listener.settings.timeouts.send);
-        if crate::answer::write_all(self.client.conn, timer, bytes).await {
-            Ok(())
-        } else {
-            Err(Exchanged::ClientGone(None))
-        }
-    }
-
     /// Streams the answer's body, and whatever is left of the request's.
-    async fn body(&mut self, flow: &mut Flow, answered: Answered) -> Result<(), Exchanged> {
-        let mut mark = u64::MAX;
-        poll_fn(|cx| self.poll_body(cx, flow, answered, &mut mark)).await
-    }
-
     fn poll_body(
         &mut self,
         cx: &mut Context<'_>,
         flow: &mut Flow,
         answered: Answered,
-        mark: &mut u64,
     ) -> Poll<Result<(), Exchanged>> {
         let gone = |flow: &Flow, received| {
             let told = Answered { bytes: flow.payload(), received, ..answered };
@@ -282,7 +325,7 @@ impl Exchange<'_, '_> {
         } else {
             self.read_timeout
         };
-        ready!(self.poll_patience(cx, mark, self.sending.moves() + flow.moves(), patience));
+        ready!(self.poll_patience(cx, self.sending.moves() + flow.moves(), patience));
         if waits_for_client {
             return gone(flow, received);
         }
@@ -291,16 +334,10 @@ impl Exchange<'_, '_> {
         }))
     }
 
-    /// Ready when nothing has moved for so long; `mark` remembers what had moved.
-    fn poll_patience(
-        &self,
-        cx: &Context<'_>,
-        mark: &mut u64,
-        moves: u64,
-        patience: Duration,
-    ) -> Poll<()> {
-        if *mark != moves {
-            *mark = moves;
+    /// Ready when nothing has moved for so long.
+    fn poll_patience(&mut self, cx: &Context<'_>, moves: u64, patience: Duration) -> Poll<()> {
+        if self.seen != Some((moves, patience)) {
+            self.seen = Some((moves, patience));
             self.client.side.timer.set(patience);
         }
         self.client.side.timer.poll_expired(cx)
