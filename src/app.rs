@@ -19,7 +19,7 @@ use tidegate_config::{
 };
 use tidegate_http::{AccessLog, Format, ListenerLive, Shared};
 use tidegate_model::Address;
-use tidegate_net::{Bound, Options as SocketOptions, bind, raise_limit};
+use tidegate_net::{Bound, Descriptors, Options as SocketOptions, bind, raise_limit};
 use tidegate_pool::Budget;
 use tidegate_table::{Options, Table};
 
@@ -111,40 +111,18 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
     let metrics_sockets = bind_private(&config.metrics.listen, "metrics.listen")?;
     let ready = bind_listeners(&config, count)?;
     let resolver = Resolver::new();
-    let state = file::state(&config, &resolver).await?;
-    let options = Options { workers: count, state_dir: config.process.state_dir.clone() };
-    let (table, recovered) =
-        tokio::task::spawn_blocking(move || Table::open(options, state)).await??;
-    if table.is_durable() {
-        tracing::info!("{recovered}");
-    } else {
-        tracing::warn!(
-            "changes are kept in memory only and are lost at the next start: set process.state_dir to keep them"
-        );
-    }
+    let table = open_table(&config, &resolver, count).await?;
     let (access, access_thread) = open_access_log(&config)?;
-    let now = Instant::now();
     let shared = Arc::new(Shared {
         table: Arc::clone(&table),
+        workers: count,
         budget: Budget::new(
             usize::try_from(config.process.max_idle_upstream).unwrap_or(usize::MAX),
         ),
         totals: tidegate_metrics::PerWorker::new(count),
         access,
     });
-    let process = Arc::new(Process {
-        started: (SystemTime::now(), now),
-        workers: count,
-        state_dir: config.process.state_dir.clone(),
-        descriptors,
-        shared: Arc::clone(&shared),
-        listeners: ready
-            .iter()
-            .map(|ready| (ready.address.to_string(), Arc::clone(&ready.live)))
-            .collect(),
-        serving: AtomicBool::new(true),
-        last_reload: Mutex::new(None),
-    });
+    let process = Arc::new(process(&config, descriptors, &shared, &ready));
     let addresses: Vec<_> = ready
         .iter()
         .map(|ready| (ready.live.name.to_string(), ready.address.to_string()))
@@ -168,6 +146,41 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
     let control = Control { config, path, table, process, orders, resolver };
     let addresses = (first.unwrap_or_default(), first_admin.unwrap_or_default());
     Ok(App { control, signals, workers, access: access_thread, admin, stop_admin, addresses })
+}
+
+/// Recovers what was changed before, and says what it found.
+async fn open_table(config: &Config, resolver: &Resolver, workers: usize) -> Result<Arc<Table>> {
+    let state = file::state(config, resolver).await?;
+    let options = Options { workers, state_dir: config.process.state_dir.clone() };
+    let opened = tokio::task::spawn_blocking(move || Table::open(options, state)).await?;
+    let (table, recovered) = opened?;
+    if table.is_durable() {
+        tracing::info!("{recovered}");
+    } else {
+        tracing::warn!(
+            "changes are kept in memory only and are lost at the next start: set process.state_dir to keep them"
+        );
+    }
+    Ok(table)
+}
+
+fn process(
+    config: &Config,
+    descriptors: Descriptors,
+    shared: &Arc<Shared>,
+    ready: &[Ready],
+) -> Process {
+    let listener = |ready: &Ready| (ready.address.to_string(), Arc::clone(&ready.live));
+    Process {
+        started: (SystemTime::now(), Instant::now()),
+        workers: shared.workers,
+        state_dir: config.process.state_dir.clone(),
+        descriptors,
+        shared: Arc::clone(shared),
+        listeners: ready.iter().map(listener).collect(),
+        serving: AtomicBool::new(true),
+        last_reload: Mutex::new(None),
+    }
 }
 
 impl App {

@@ -7,24 +7,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tidegate_h1::{Coding, Conn, Decoder, Flow, FlowError, HeadError, Waiting};
+use tidegate_h1::{Conn, Flow, FlowError, HeadError, Waiting};
 use tidegate_model::Upstream;
 use tidegate_net::{End, Socket};
 use tidegate_table::Attempt;
-use tidegate_wire::{
-    BadResponse, ChunkDecoder, ResponseBody, ResponseFacts, Version, judge_response,
-};
 
 use crate::{
     begin::Job,
     connection::Client,
-    edit::{self, Answering},
+    passing::{Head, Passing, Unfit},
     sending::{ClientFault, Sending},
 };
 
 /// A response head larger than this is refused.
 const MAX_RESPONSE_HEAD: usize = 64 * 1024;
-const MAX_RESPONSE_FIELDS: usize = 256;
 
 /// So many interim responses are passed on before the server is taken for broken.
 const MAX_INTERIM: usize = 64;
@@ -60,25 +56,6 @@ pub(crate) struct Answered {
     pub(crate) after: Duration,
     /// When the last of it was seen.
     pub(crate) ended: Option<Instant>,
-}
-
-/// A parsed response head.
-enum Head {
-    Final(Flow, Answered),
-    Interim(Vec<u8>),
-    Switching(Vec<u8>),
-}
-
-/// Why a head is not passed on.
-enum Unfit {
-    Bad(BadResponse),
-    /// Its body is malformed from the start.
-    BadBody(String),
-    ClientGone,
-    /// It came before anything was asked: it answers something else.
-    Early,
-    /// Its body is malformed, and the client has some of it.
-    Cut(Answered, String),
 }
 
 /// An exchange in progress.
@@ -341,118 +318,5 @@ impl<'e, 'c> Exchange<'e, 'c> {
             self.client.side.timer.set(patience);
         }
         self.client.side.timer.poll_expired(cx)
-    }
-}
-
-/// Passing a response head on.
-struct Passing<'p> {
-    job: &'p Job,
-    /// Something was asked.
-    begun: bool,
-    worker: &'p crate::worker::Worker,
-    keep: bool,
-}
-
-impl Passing<'_> {
-    /// Reads a head from the front of `bytes` and, when it is the final one, writes it to the
-    /// client together with what is there of the body.
-    fn read(
-        &self,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-        client: &mut Socket,
-    ) -> Result<Option<(Head, usize)>, Unfit> {
-        let mut storage = [const { std::mem::MaybeUninit::uninit() }; MAX_RESPONSE_FIELDS];
-        let mut response = httparse::Response::new(&mut []);
-        let parsed = httparse::ParserConfig::default()
-            .parse_response_with_uninit_headers(&mut response, bytes, &mut storage)
-            .map_err(|error| Unfit::Bad(error.into()))?;
-        let httparse::Status::Complete(size) = parsed else {
-            return Ok(None);
-        };
-        if !self.begun {
-            return Err(Unfit::Early);
-        }
-        let facts = judge_response(&response, self.job.to_head).map_err(Unfit::Bad)?;
-        match facts.status {
-            101 => self
-                .switching(&bytes[..size], &facts, response.headers)
-                .map(|head| Some((head, size))),
-            100..200 => Ok(Some((self.interim(&bytes[..size], &facts, response.headers), size))),
-            _ => {
-                let (mut flow, answered) = self.passed(&bytes[..size], &facts, response.headers);
-                let used = match flow.absorb(cx, &bytes[size..], client) {
-                    Ok(used) => used,
-                    Err(FlowError::Sink(_)) => return Err(Unfit::ClientGone),
-                    Err(error) if flow.moves() == 0 => {
-                        return Err(Unfit::BadBody(error.to_string()));
-                    }
-                    Err(error) => return Err(Unfit::Cut(answered, error.to_string())),
-                };
-                Ok(Some((Head::Final(flow, answered), size + used)))
-            }
-        }
-    }
-
-    fn switching(
-        &self,
-        source: &[u8],
-        facts: &ResponseFacts<'_>,
-        headers: &[httparse::Header<'_>],
-    ) -> Result<Head, Unfit> {
-        let asked = self.job.upgrade.as_deref().unwrap_or_default();
-        let token = facts.upgrade.unwrap_or_default();
-        if !asked.split(", ").any(|one| !one.is_empty() && one.eq_ignore_ascii_case(token)) {
-            return Err(Unfit::Bad(BadResponse::Switching));
-        }
-        let mut head = Vec::with_capacity(256);
-        edit::interim(&mut head, source, facts, headers);
-        Ok(Head::Switching(head))
-    }
-
-    /// HTTP/1.0 knows no interim responses.
-    fn interim(
-        &self,
-        source: &[u8],
-        facts: &ResponseFacts<'_>,
-        headers: &[httparse::Header<'_>],
-    ) -> Head {
-        let mut head = Vec::new();
-        if self.job.version == Version::Http11 {
-            edit::interim(&mut head, source, facts, headers);
-        }
-        Head::Interim(head)
-    }
-
-    fn passed(
-        &self,
-        source: &[u8],
-        facts: &ResponseFacts<'_>,
-        headers: &[httparse::Header<'_>],
-    ) -> (Flow, Answered) {
-        let unknown = matches!(facts.body, ResponseBody::Chunked | ResponseBody::UntilClose);
-        let unframed = unknown && self.job.version == Version::Http10;
-        let chunked = unknown && !unframed;
-        let keep_client = self.keep && !unframed;
-        let mut head = Vec::with_capacity(512);
-        let answering = Answering { client: self.job.version, keep_alive: keep_client, chunked };
-        edit::response(&mut head, source, facts, headers, answering, |head| {
-            self.worker.with_date(|date| head.field("Date", date.as_bytes()));
-        });
-        let decoder = match facts.body {
-            ResponseBody::None => Decoder::Done,
-            ResponseBody::Length(length) => Decoder::Length(length),
-            ResponseBody::Chunked => Decoder::Chunked(ChunkDecoder::default()),
-            ResponseBody::UntilClose => Decoder::UntilClose,
-        };
-        let coding = if chunked { Coding::Chunked } else { Coding::Plain };
-        let answered = Answered {
-            status: facts.status,
-            keep_client,
-            keep_server: facts.keep_alive,
-            unframed,
-            ..Answered::default()
-        };
-        (Flow::new(decoder, coding, head), answered)
     }
 }

@@ -14,6 +14,7 @@ mod forward;
 mod identity;
 mod lines;
 mod listener;
+mod passing;
 mod sending;
 mod tunnel;
 mod variables;

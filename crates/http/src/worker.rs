@@ -36,6 +36,7 @@ pub(crate) enum Line {
 #[derive(Debug)]
 pub struct Shared {
     pub table: Arc<Table>,
+    pub workers: usize,
     pub budget: Arc<Budget>,
     pub totals: PerWorker<Totals>,
     pub access: Option<AccessLog>,

@@ -1,0 +1,150 @@
+//! A server's response head on its way to the client: judged, edited and written together with what
+//! has come of the body, while it still lies in the scratch buffer.
+
+use std::task::Context;
+
+use tidegate_h1::{Coding, Decoder, Flow, FlowError};
+use tidegate_net::Socket;
+use tidegate_wire::{
+    BadResponse, ChunkDecoder, ResponseBody, ResponseFacts, Version, judge_response,
+};
+
+use crate::{
+    begin::Job,
+    edit::{self, Answering},
+    exchange::Answered,
+};
+
+const MAX_RESPONSE_FIELDS: usize = 256;
+
+/// A parsed response head.
+pub(crate) enum Head {
+    Final(Flow, Answered),
+    Interim(Vec<u8>),
+    Switching(Vec<u8>),
+}
+
+/// Why a head is not passed on.
+pub(crate) enum Unfit {
+    Bad(BadResponse),
+    /// Its body is malformed from the start.
+    BadBody(String),
+    ClientGone,
+    /// It came before anything was asked: it answers something else.
+    Early,
+    /// Its body is malformed, and the client has some of it.
+    Cut(Answered, String),
+}
+
+/// Passing a response head on.
+pub(crate) struct Passing<'p> {
+    pub(crate) job: &'p Job,
+    /// Something was asked.
+    pub(crate) begun: bool,
+    pub(crate) worker: &'p crate::worker::Worker,
+    pub(crate) keep: bool,
+}
+
+impl Passing<'_> {
+    /// Reads a head from the front of `bytes` and, when it is the final one, writes it to the
+    /// client together with what is there of the body.
+    pub(crate) fn read(
+        &self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        client: &mut Socket,
+    ) -> Result<Option<(Head, usize)>, Unfit> {
+        let mut storage = [const { std::mem::MaybeUninit::uninit() }; MAX_RESPONSE_FIELDS];
+        let mut response = httparse::Response::new(&mut []);
+        let parsed = httparse::ParserConfig::default()
+            .parse_response_with_uninit_headers(&mut response, bytes, &mut storage)
+            .map_err(|error| Unfit::Bad(error.into()))?;
+        let httparse::Status::Complete(size) = parsed else {
+            return Ok(None);
+        };
+        if !self.begun {
+            return Err(Unfit::Early);
+        }
+        let facts = judge_response(&response, self.job.to_head).map_err(Unfit::Bad)?;
+        match facts.status {
+            101 => self
+                .switching(&bytes[..size], &facts, response.headers)
+                .map(|head| Some((head, size))),
+            100..200 => Ok(Some((self.interim(&bytes[..size], &facts, response.headers), size))),
+            _ => {
+                let (mut flow, answered) = self.passed(&bytes[..size], &facts, response.headers);
+                let used = match flow.absorb(cx, &bytes[size..], client) {
+                    Ok(used) => used,
+                    Err(FlowError::Sink(_)) => return Err(Unfit::ClientGone),
+                    Err(error) if flow.moves() == 0 => {
+                        return Err(Unfit::BadBody(error.to_string()));
+                    }
+                    Err(error) => return Err(Unfit::Cut(answered, error.to_string())),
+                };
+                Ok(Some((Head::Final(flow, answered), size + used)))
+            }
+        }
+    }
+
+    fn switching(
+        &self,
+        source: &[u8],
+        facts: &ResponseFacts<'_>,
+        headers: &[httparse::Header<'_>],
+    ) -> Result<Head, Unfit> {
+        let asked = self.job.upgrade.as_deref().unwrap_or_default();
+        let token = facts.upgrade.unwrap_or_default();
+        if !asked.split(", ").any(|one| !one.is_empty() && one.eq_ignore_ascii_case(token)) {
+            return Err(Unfit::Bad(BadResponse::Switching));
+        }
+        let mut head = Vec::with_capacity(256);
+        edit::interim(&mut head, source, facts, headers);
+        Ok(Head::Switching(head))
+    }
+
+    /// HTTP/1.0 knows no interim responses.
+    fn interim(
+        &self,
+        source: &[u8],
+        facts: &ResponseFacts<'_>,
+        headers: &[httparse::Header<'_>],
+    ) -> Head {
+        let mut head = Vec::new();
+        if self.job.version == Version::Http11 {
+            edit::interim(&mut head, source, facts, headers);
+        }
+        Head::Interim(head)
+    }
+
+    fn passed(
+        &self,
+        source: &[u8],
+        facts: &ResponseFacts<'_>,
+        headers: &[httparse::Header<'_>],
+    ) -> (Flow, Answered) {
+        let unknown = matches!(facts.body, ResponseBody::Chunked | ResponseBody::UntilClose);
+        let unframed = unknown && self.job.version == Version::Http10;
+        let chunked = unknown && !unframed;
+        let keep_client = self.keep && !unframed;
+        let mut head = Vec::with_capacity(512);
+        let answering = Answering { client: self.job.version, keep_alive: keep_client, chunked };
+        edit::response(&mut head, source, facts, headers, answering, |head| {
+            self.worker.with_date(|date| head.field("Date", date.as_bytes()));
+        });
+        let decoder = match facts.body {
+            ResponseBody::None => Decoder::Done,
+            ResponseBody::Length(length) => Decoder::Length(length),
+            ResponseBody::Chunked => Decoder::Chunked(ChunkDecoder::default()),
+            ResponseBody::UntilClose => Decoder::UntilClose,
+        };
+        let coding = if chunked { Coding::Chunked } else { Coding::Plain };
+        let answered = Answered {
+            status: facts.status,
+            keep_client,
+            keep_server: facts.keep_alive,
+            unframed,
+            ..Answered::default()
+        };
+        (Flow::new(decoder, coding, head), answered)
+    }
+}
