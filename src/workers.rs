@@ -151,6 +151,8 @@ impl Post {
                 accept(Rc::clone(&worker), Rc::new(listener), acceptor, Rc::clone(&close));
             tokio::task::spawn_local(accepting);
         }
+        // An order that is here already must find the listeners waiting for it.
+        tokio::task::yield_now().await;
         loop {
             let order = tokio::select! {
                 order = self.orders.recv() => order,

@@ -20,7 +20,7 @@ pub(crate) struct Answer {
     pub(crate) to_head: bool,
 }
 
-/// Sends it; `false` when the client did not take it.
+/// Sends it, and says how long its body was; `None` when the client did not take it.
 pub(crate) async fn send(
     worker: &Worker,
     conn: &mut Conn<Socket>,
@@ -28,14 +28,14 @@ pub(crate) async fn send(
     limit: Duration,
     answer: Answer,
     id: &RequestId,
-) -> bool {
-    let bytes = worker.with_date(|date| render(answer, id, date));
+) -> Option<u64> {
+    let (bytes, body) = worker.with_date(|date| render(answer, id, date));
     timer.set(limit);
-    write_all(conn, timer, &bytes).await
+    write_all(conn, timer, &bytes).await.then_some(body)
 }
 
 /// Writes all of it before the timer expires; `false` when that fails.
-pub(crate) async fn write_all(conn: &mut Conn<Socket>, timer: &Timer, bytes: &[u8]) -> bool {
+async fn write_all(conn: &mut Conn<Socket>, timer: &Timer, bytes: &[u8]) -> bool {
     let mut at = 0;
     let write = poll_fn(|cx| {
         while at < bytes.len() {
@@ -52,7 +52,8 @@ pub(crate) async fn write_all(conn: &mut Conn<Socket>, timer: &Timer, bytes: &[u
     write.await
 }
 
-fn render(answer: Answer, id: &RequestId, date: &str) -> Vec<u8> {
+/// The bytes, and how many of them are the body.
+fn render(answer: Answer, id: &RequestId, date: &str) -> (Vec<u8>, u64) {
     let reason = reason(answer.status);
     let body = format!("{} {reason} (request {})\n", answer.status, id.as_str());
     let mut out = Vec::with_capacity(256);
@@ -62,10 +63,12 @@ fn render(answer: Answer, id: &RequestId, date: &str) -> Vec<u8> {
     head.length(body.len() as u64);
     head.field("Connection", if answer.keep_alive { b"keep-alive" } else { b"close" });
     head.finish();
+    let head_size = out.len();
     if !answer.to_head {
         out.extend_from_slice(body.as_bytes());
     }
-    out
+    let body_size = out.len() - head_size;
+    (out, body_size as u64)
 }
 
 /// The phrases of RFC 9110 §15, for what is answered here.
@@ -97,13 +100,13 @@ mod tests {
     #[test]
     fn an_answer_is_one_line_and_a_head_has_none() {
         let answer = Answer { status: 502, keep_alive: true, to_head: false };
-        let text = String::from_utf8(render(answer, &RequestId::random(1), "now")).expect("text");
+        let text = String::from_utf8(render(answer, &RequestId::random(1), "now").0).expect("text");
         assert!(text.starts_with("HTTP/1.1 502 Bad Gateway\r\nDate: now\r\n"));
         assert!(
             text.ends_with("\r\n\r\n502 Bad Gateway (request 00000000000000000000000000000001)\n")
         );
         assert!(text.contains("Connection: keep-alive\r\n"));
-        let head = render(Answer { to_head: true, ..answer }, &RequestId::random(1), "now");
+        let head = render(Answer { to_head: true, ..answer }, &RequestId::random(1), "now").0;
         assert!(head.ends_with(b"\r\n\r\n"));
     }
 }

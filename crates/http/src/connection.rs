@@ -123,7 +123,9 @@ pub(crate) async fn turn_away(
     let route = begin::no_route();
     worker.series(&listener, &route, worker.shared.table.nowhere()).of(worker.index).count(503);
     let answer = answer::Answer { status: 503, keep_alive: false, to_head: false };
-    if answer::send(&worker, &mut conn, &timer, listener.settings.timeouts.send, answer, &id).await
+    if answer::send(&worker, &mut conn, &timer, listener.settings.timeouts.send, answer, &id)
+        .await
+        .is_some()
     {
         linger(&worker, conn, &timer, LINGER_SHORTLY).await;
     }

@@ -127,8 +127,8 @@ async fn refuse(client: Client<'_>, refused: Refused) -> Turn {
     let answer = Answer { status, keep_alive, to_head };
     let limit = side.listener.settings.timeouts.send;
     let sent = answer::send(side.worker, conn, side.timer, limit, answer, &seen.id).await;
-    seen.account(&side, status, 0, 0);
-    after_refusal(sent, keep_alive, status)
+    seen.account(&side, status, 0, sent.unwrap_or_default());
+    after_refusal(sent.is_some(), keep_alive, status)
 }
 
 fn after_refusal(sent: bool, keep_alive: bool, status: u16) -> Turn {
@@ -365,8 +365,8 @@ impl<'c> Forwarding<'c> {
             Box::pin(answer::send(side.worker, self.client.conn, side.timer, limit, answer, &id))
                 .await;
         let pool = Arc::clone(&self.job.pool);
-        self.account(&pool, status, 0, 0);
-        after_refusal(sent, keep_alive, status)
+        self.account(&pool, status, 0, sent.unwrap_or_default());
+        after_refusal(sent.is_some(), keep_alive, status)
     }
 
     fn account(&mut self, pool: &Pool, status: u16, received: u64, sent: u64) {

@@ -12,7 +12,8 @@ use tidegate_wire::Body;
 pub(crate) struct Sending<'h> {
     /// What is left of the head of a request without a body.
     head: &'h [u8],
-    body: Option<Flow>,
+    /// In a box: most requests have none, and wait all the same.
+    body: Option<Box<Flow>>,
     /// What of the body was read ahead, as long as it may have to be given back: a kept connection
     /// may turn out to be dead before a byte is written.
     copy: Option<Vec<u8>>,
@@ -32,8 +33,9 @@ pub(crate) enum ClientFault {
 impl<'h> Sending<'h> {
     /// `reused`: over a connection that may be dead already.
     pub(crate) fn new(head: &'h [u8], body: Body, max_body: u64, reused: bool) -> Self {
-        let flow =
-            |decoder, coding| Some(Flow::new(decoder, coding, head.to_vec()).with_limit(max_body));
+        let flow = |decoder, coding| {
+            Some(Box::new(Flow::new(decoder, coding, head.to_vec()).with_limit(max_body)))
+        };
         let body = match body {
             Body::None => None,
             Body::Length(length) => flow(Decoder::Length(length), Coding::Plain),
@@ -115,7 +117,7 @@ impl<'h> Sending<'h> {
 
     /// Everything was sent.
     pub(crate) fn is_done(&self) -> bool {
-        !self.broken && self.head.is_empty() && self.body.as_ref().is_none_or(Flow::is_done)
+        !self.broken && self.head.is_empty() && self.body.as_ref().is_none_or(|flow| flow.is_done())
     }
 
     /// Nothing more will be sent.
@@ -130,15 +132,15 @@ impl<'h> Sending<'h> {
 
     /// Whether some of the client's body is used up, so that the request cannot be sent again.
     pub(crate) fn is_spent(&self) -> bool {
-        self.body.as_ref().is_some_and(Flow::is_touched)
+        self.body.as_ref().is_some_and(|flow| flow.is_touched())
     }
 
     pub(crate) fn moves(&self) -> u64 {
-        self.moves + self.body.as_ref().map_or(0, Flow::moves)
+        self.moves + self.body.as_ref().map_or(0, |flow| flow.moves())
     }
 
     pub(crate) fn payload(&self) -> u64 {
-        self.body.as_ref().map_or(0, Flow::payload)
+        self.body.as_ref().map_or(0, |flow| flow.payload())
     }
 
     /// Whether it is the client that is waited for.
