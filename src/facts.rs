@@ -85,6 +85,10 @@ impl Totals for Process {
         self.shared.access.as_ref().map_or(0, tidegate_http::AccessLog::dropped)
     }
 
+    fn log_lines_dropped(&self) -> u64 {
+        self.shared.totals.sum(|totals| totals.lines_dropped.value())
+    }
+
     fn panics(&self) -> u64 {
         PANICS.load(Relaxed)
     }

@@ -37,6 +37,9 @@ pub trait Totals: Send + Sync {
     /// Lines of the access log that found no room.
     fn access_log_dropped(&self) -> u64;
 
+    /// Log lines about failures and refusals that were over their rate.
+    fn log_lines_dropped(&self) -> u64;
+
     /// Panics that were caught.
     fn panics(&self) -> u64;
 
@@ -154,6 +157,11 @@ fn trouble(page: &mut Page, totals: &dyn Totals) {
         "tidegate_access_log_dropped_total",
         "Lines of the access log that found no room.",
         |samples| samples.count(&[], totals.access_log_dropped()),
+    );
+    page.counter(
+        "tidegate_log_lines_dropped_total",
+        "Log lines about failures and refusals that were over their rate.",
+        |samples| samples.count(&[], totals.log_lines_dropped()),
     );
     page.counter(
         "tidegate_panics_total",

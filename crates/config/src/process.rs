@@ -39,7 +39,6 @@ pub enum Workers {
 pub struct Metrics {
     /// Read-only listeners besides the admin listeners.
     pub listen: Vec<ListenAddress>,
-    pub per_server_histograms: bool,
 }
 
 /// `[log]`
@@ -117,10 +116,13 @@ impl Metrics {
     pub(crate) fn read(reader: &mut Reader<'_>, taken: &mut Vec<Placed<ListenAddress>>) -> Self {
         let listen: Vec<Placed<ListenAddress>> = reader.take("listen").unwrap_or_default();
         taken.extend_from_slice(&listen);
-        Self {
-            listen: listen.into_iter().map(|address| address.value).collect(),
-            per_server_histograms: reader.take("per_server_histograms").unwrap_or_default(),
-        }
+        // Its default is what there is; the other value would be accepted and ignored.
+        let by_pool = |by_server: &bool| match by_server {
+            true => Err("response times by server are not available yet in this version".into()),
+            false => Ok(()),
+        };
+        let _: Option<bool> = reader.take_if("per_server_histograms", by_pool);
+        Self { listen: listen.into_iter().map(|address| address.value).collect() }
     }
 }
 

@@ -122,6 +122,15 @@ fn listeners_do_not_share_names_or_addresses() {
 }
 
 #[test]
+fn histograms_by_server_are_refused_rather_than_ignored() {
+    let text = "[[listener]]\naddress = \"127.0.0.1:1\"\n[metrics]\nper_server_histograms = true\n";
+    let problems = tidegate_config::parse("t", text).expect_err("it is not there");
+    assert_eq!(problems.len(), 1);
+    assert_eq!((problems[0].line, problems[0].key.as_str()), (4, "metrics.per_server_histograms"));
+    assert!(tidegate_config::parse("t", &text.replace("true", "false")).is_ok());
+}
+
+#[test]
 fn what_comes_later_says_so() {
     assert_eq!(
         problems("[[listener]]\naddress = '[::]:80'\nprotocol = 'tcp'"),

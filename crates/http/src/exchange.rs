@@ -218,6 +218,8 @@ impl<'e, 'c> Exchange<'e, 'c> {
         );
         sent.map_err(|fault| match fault {
             ClientFault::Gone => Exchanged::ClientGone(None),
+            // An answer would stand in the middle of an interim one.
+            ClientFault::Refused(..) if !self.interim.is_empty() => Exchanged::ClientGone(None),
             ClientFault::Refused(status, reason) => Exchanged::Refused(status, reason),
         })
     }

@@ -172,6 +172,10 @@ impl Totals for Idle {
         0
     }
 
+    fn log_lines_dropped(&self) -> u64 {
+        0
+    }
+
     fn panics(&self) -> u64 {
         0
     }
