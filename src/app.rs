@@ -13,11 +13,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use tidegate_admin::{Admin, AdminListener, Resolver};
+use tidegate_admin::{Admin, AdminListener};
 use tidegate_config::{
     AccessFormat, Config, Dyups, ListenAddress, LogPath, Workers as Count, load,
 };
-use tidegate_http::{AccessLog, Format, ListenerLive, Shared};
+use tidegate_discover::{Resolver, renew};
+use tidegate_health::Checks;
+use tidegate_http::{AccessLog, Format, ListenerLive, ReplayMemory, Shared};
 use tidegate_model::Address;
 use tidegate_net::{Bound, Descriptors, Options as SocketOptions, bind, raise_limit};
 use tidegate_pool::Budget;
@@ -30,6 +32,9 @@ use crate::{
     file, logging,
     workers::{Order, Ready, Workers},
 };
+
+/// Probes in flight at once, however many descriptors there are.
+const MAX_PROBES: usize = 1_024;
 
 /// Where the configuration comes from.
 pub(crate) enum Origin {
@@ -92,6 +97,7 @@ struct App {
     control: Control,
     signals: Signals,
     workers: Workers,
+    checks: Checks,
     access: Option<JoinHandle<()>>,
     admin: tokio::task::JoinHandle<()>,
     stop_admin: tokio::sync::watch::Sender<bool>,
@@ -110,9 +116,13 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
     let admin_sockets = bind_admin(&config)?;
     let metrics_sockets = bind_private(&config.metrics.listen, "metrics.listen")?;
     let ready = bind_listeners(&config, count)?;
-    let resolver = Resolver::new();
+    let resolver = Arc::new(Resolver::new());
     let table = open_table(&config, &resolver, count).await?;
     let (access, access_thread) = open_access_log(&config)?;
+    let at_once = usize::try_from(descriptors.limit / 16).unwrap_or(usize::MAX);
+    let settings = tidegate_health::Settings { at_once: at_once.clamp(1, MAX_PROBES) };
+    let (suspects, checks) =
+        tidegate_health::start(&table, settings).context("cannot start the health checks")?;
     let shared = Arc::new(Shared {
         table: Arc::clone(&table),
         workers: count,
@@ -121,7 +131,12 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
         ),
         totals: tidegate_metrics::PerWorker::new(count),
         access,
+        replay: ReplayMemory::new(
+            usize::try_from(config.process.replay_memory.bytes()).unwrap_or(usize::MAX),
+        ),
+        suspects,
     });
+    tokio::spawn(renew(Arc::clone(&table), Arc::clone(&resolver)));
     let process = Arc::new(process(&config, descriptors, &shared, &ready));
     let addresses: Vec<_> = ready
         .iter()
@@ -145,12 +160,21 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
     let orders = workers.orders().clone();
     let control = Control { config, path, table, process, orders, resolver };
     let addresses = (first.unwrap_or_default(), first_admin.unwrap_or_default());
-    Ok(App { control, signals, workers, access: access_thread, admin, stop_admin, addresses })
+    Ok(App {
+        control,
+        signals,
+        workers,
+        checks,
+        access: access_thread,
+        admin,
+        stop_admin,
+        addresses,
+    })
 }
 
 /// Recovers what was changed before, and says what it found.
 async fn open_table(config: &Config, resolver: &Resolver, workers: usize) -> Result<Arc<Table>> {
-    let state = file::state(config, resolver).await?;
+    let state = file::state(config, resolver).await;
     let options = Options { workers, state_dir: config.process.state_dir.clone() };
     let opened = tokio::task::spawn_blocking(move || Table::open(options, state)).await?;
     let (table, recovered) = opened?;
@@ -185,12 +209,13 @@ fn process(
 
 impl App {
     async fn run(self) -> ExitCode {
-        let Self { mut control, signals, workers, access, admin, stop_admin, .. } = self;
+        let Self { mut control, signals, workers, checks, access, admin, stop_admin, .. } = self;
         control.run(signals).await;
         // Its receivers end when it is set; one that is gone needs no telling.
         let _ = stop_admin.send(true);
         let _ = tokio::time::timeout(Duration::from_secs(1), admin).await;
         workers.finish();
+        checks.finish();
         drop(control);
         if let Some(thread) = access {
             // Ends once the last worker has dropped its end of the queue.

@@ -7,8 +7,9 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use tidegate_admin::{Outcome, Reload, Resolver};
+use tidegate_admin::{Outcome, Reload};
 use tidegate_config::{Config, load};
+use tidegate_discover::Resolver;
 use tidegate_model::Name;
 use tidegate_table::{Reloaded, Table};
 use tokio::{
@@ -36,7 +37,7 @@ pub(crate) struct Control {
     pub(crate) table: Arc<Table>,
     pub(crate) process: Arc<Process>,
     pub(crate) orders: Orders,
-    pub(crate) resolver: Resolver,
+    pub(crate) resolver: Arc<Resolver>,
 }
 
 /// What the process is told from outside. Without a handler most of these end a process, so they
@@ -117,8 +118,7 @@ impl Control {
         if !fixed.is_empty() {
             return Err(format!("{} changed, which takes a restart", fixed.join(", ")));
         }
-        let state =
-            file::state(&loaded.config, &self.resolver).await.map_err(|error| error.to_string())?;
+        let state = file::state(&loaded.config, &self.resolver).await;
         let done = self
             .table
             .reload(state, "SIGHUP".into())

@@ -2,9 +2,8 @@
 
 use std::{path::Path, process::ExitCode, sync::Arc};
 
-use anyhow::{Result, bail};
-use tidegate_admin::Resolver;
 use tidegate_config::{Config, ListenAddress, Listener, Loaded, Problem, load, upstream_hash};
+use tidegate_discover::{Resolver, Unresolved};
 use tidegate_http::{Limits, Settings, Timeouts};
 use tidegate_model::{Template, UpstreamSpec, template::Variable};
 use tidegate_table::{FilePool, FileState, Routes};
@@ -36,22 +35,23 @@ pub(crate) fn print_all(problems: &[Problem], prefix: &str) {
     }
 }
 
-/// What the table wants to know of a configuration, with every host name resolved.
-pub(crate) async fn state(config: &Config, resolver: &Resolver) -> Result<FileState> {
+/// What the table wants to know of a configuration, with every host name looked up. One that is
+/// not found keeps nobody from starting: it is asked for again.
+pub(crate) async fn state(config: &Config, resolver: &Resolver) -> FileState {
     let mut pools = Vec::with_capacity(config.upstreams.len());
     for (name, spec) in &config.upstreams {
         let servers = spec.servers.as_deref().unwrap_or_default();
-        let resolved = match resolver.resolve(servers).await {
-            Ok(resolved) => resolved,
-            Err(reason) => bail!("upstream \"{name}\": {reason}"),
-        };
+        let (resolved, unresolved) = resolver.resolve_some(servers).await;
+        for Unresolved { name: host, reason } in unresolved {
+            tracing::error!(upstream = %name, host, reason, "host name not found: its servers take part once it is");
+        }
         let hash = upstream_hash(spec, name);
         pools.push(FilePool { name: name.clone(), spec: with_environment(spec), resolved, hash });
     }
     let mut routes = config.routes.clone();
     routes.iter_mut().for_each(|route| bind_environment(&mut route.upstream));
     let routes = Arc::new(Routes::new(routes));
-    Ok(FileState { pools, defaults: with_environment(&config.upstream_defaults), routes })
+    FileState { pools, defaults: with_environment(&config.upstream_defaults), routes }
 }
 
 fn with_environment(spec: &UpstreamSpec) -> UpstreamSpec {

@@ -124,10 +124,10 @@ fn what_is_not_there_yet_is_named() {
     let bench = bench();
     bench.accepted("grammar", ONE);
     for directive in [
-        "least_conn",
+        "random",
         "hash $uri consistent",
-        "random two",
-        "check interval=3000",
+        "check type=mysql",
+        "consistent_hash $uri",
         "session_sticky",
     ] {
         let answer = bench.admin("POST", "/upstream/a", Some(&format!("{directive}; {ONE}")));

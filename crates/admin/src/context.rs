@@ -3,9 +3,11 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use tokio::sync::Semaphore;
+use axum::http::StatusCode;
+use tidegate_discover::Resolver;
+use tokio::{sync::Semaphore, task::spawn_blocking};
 
-use crate::{Admin, resolve::Resolver};
+use crate::{Admin, problem::Problem};
 
 /// Bodies above [`SMALL_BODY`] that may be read and applied at once; each is at most 1 MiB.
 const LARGE_BODIES: usize = 32;
@@ -19,8 +21,8 @@ pub(crate) struct Context {
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) resolver: Resolver,
     pub(crate) large_bodies: Semaphore,
-    /// One scrape at a time: a page of 10,000 servers is megabytes.
-    pub(crate) scrape: Arc<Semaphore>,
+    /// One large page at a time: of 10,000 servers it is megabytes.
+    aside: Arc<Semaphore>,
 }
 
 impl Context {
@@ -30,7 +32,28 @@ impl Context {
             addresses,
             resolver: Resolver::new(),
             large_bodies: Semaphore::new(LARGE_BODIES),
-            scrape: Arc::new(Semaphore::new(1)),
+            aside: Arc::new(Semaphore::new(1)),
         }
+    }
+
+    /// Puts together what takes long for a large table, or what the system has to be asked for, on
+    /// a thread of its own: the control thread never waits for it.
+    ///
+    /// # Errors
+    /// When the work panicked.
+    pub(crate) async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Admin) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        let failed = || Problem::new(status, "the answer could not be put together");
+        let place = Arc::clone(&self.aside).acquire_owned().await.map_err(|_| failed())?;
+        let admin = Arc::clone(&self.admin);
+        let working = spawn_blocking(move || {
+            let done = work(&admin);
+            drop(place);
+            done
+        });
+        working.await.map_err(|_| failed())
     }
 }

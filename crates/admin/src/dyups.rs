@@ -167,6 +167,7 @@ async fn make(
     let what = match &operation {
         Operation::Delete { .. } => "delete",
         Operation::Merge { .. } | Operation::Put { .. } => "replace",
+        Operation::Resolve { .. } => "resolve",
     };
     let change = Change {
         operations: vec![operation],

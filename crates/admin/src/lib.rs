@@ -5,13 +5,14 @@
 #![forbid(unsafe_code)]
 
 mod caller;
+mod checks;
 mod connection;
 mod context;
 mod dyups;
+mod explain;
 mod guard;
 mod metrics;
 mod problem;
-mod resolve;
 mod router;
 mod serve;
 mod status;
@@ -22,7 +23,6 @@ use std::{fmt, sync::Arc};
 use tidegate_table::Table;
 
 pub use metrics::{ListenerTotals, Totals};
-pub use resolve::Resolver;
 pub use serve::{AdminListener, serve, serve_metrics};
 pub use status::{Facts, Outcome, Reload, StatusSource};
 

@@ -14,7 +14,7 @@ use std::{
 
 use axum::{
     extract::State,
-    http::{StatusCode, header},
+    http::header,
     response::{IntoResponse, Response},
 };
 use tidegate_table::ChangeTotals;
@@ -49,7 +49,7 @@ pub trait Totals: Send + Sync {
     /// How late each worker's timer was when last looked at.
     fn worker_lag(&self) -> Vec<Duration>;
 
-    /// The clock that servers' failures are told by, in milliseconds.
+    /// The clock that servers' health is told by, in milliseconds.
     fn failure_clock(&self) -> u64;
 }
 
@@ -63,25 +63,9 @@ pub struct ListenerTotals {
     pub connections_total: u64,
 }
 
-pub(crate) async fn page(State(context): State<Arc<Context>>) -> Response {
-    let rendered = match Arc::clone(&context.scrape).acquire_owned().await {
-        Ok(place) => {
-            let admin = Arc::clone(&context.admin);
-            tokio::task::spawn_blocking(move || {
-                let text = render(&admin);
-                drop(place);
-                text
-            })
-            .await
-            .ok()
-        }
-        Err(_) => None,
-    };
-    match rendered {
-        Some(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
-        None => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be rendered")
-            .into_response(),
-    }
+pub(crate) async fn page(State(context): State<Arc<Context>>) -> Result<Response, Problem> {
+    let text = context.aside(render).await?;
+    Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response())
 }
 
 fn render(admin: &Admin) -> String {

@@ -1,5 +1,7 @@
 //! Errors of everything but dyups, as RFC 9457 `application/problem+json`.
 
+use std::borrow::Cow;
+
 use axum::{
     body::Body,
     http::{HeaderValue, StatusCode, header},
@@ -20,7 +22,7 @@ pub(crate) struct Problem {
 /// What is wrong with one field of the request.
 #[derive(Debug, Serialize)]
 struct Fault {
-    field: &'static str,
+    field: Cow<'static, str>,
     reason: String,
 }
 
@@ -36,8 +38,12 @@ impl Problem {
     }
 
     #[must_use]
-    pub(crate) fn with_fault(mut self, field: &'static str, reason: impl Into<String>) -> Self {
-        self.errors.push(Fault { field, reason: reason.into() });
+    pub(crate) fn with_fault(
+        mut self,
+        field: impl Into<Cow<'static, str>>,
+        reason: impl Into<String>,
+    ) -> Self {
+        self.errors.push(Fault { field: field.into(), reason: reason.into() });
         self
     }
 

@@ -12,13 +12,18 @@ use axum::{
     routing::get,
 };
 
-use crate::{Admin, context::Context, dyups, guard::guard, metrics, problem::Problem, status};
+use crate::{
+    Admin, checks, context::Context, dyups, explain, guard::guard, metrics, problem::Problem,
+    status,
+};
 
 /// The admin listeners' routes. `addresses` are where they listen.
 pub(crate) fn admin(admin: Arc<Admin>, addresses: Vec<IpAddr>) -> Router {
     let context = Arc::new(Context::new(admin, addresses));
     pages()
+        .route("/api/v1/explain", get(explain::answer))
         .route("/api/v1/status", get(status::page))
+        .route("/status", get(checks::page))
         .fallback(elsewhere)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(Arc::clone(&context), guard))

@@ -10,7 +10,6 @@ use std::{
 use axum::{
     Json,
     extract::State,
-    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -104,16 +103,9 @@ struct LastReload {
     detail: String,
 }
 
-pub(crate) async fn page(State(context): State<Arc<Context>>) -> Response {
-    let admin = Arc::clone(&context.admin);
-    // Every server is looked at and every descriptor counted: not on the control thread.
-    match tokio::task::spawn_blocking(move || Status::of(&admin)).await {
-        Ok(status) => Json(status).into_response(),
-        Err(_) => {
-            let detail = "the status could not be gathered";
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail).into_response()
-        }
-    }
+pub(crate) async fn page(State(context): State<Arc<Context>>) -> Result<Response, Problem> {
+    // Every server is looked at and every descriptor counted.
+    Ok(Json(context.aside(Status::of).await?).into_response())
 }
 
 impl Status {

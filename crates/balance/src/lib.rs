@@ -2,8 +2,18 @@
 //! closure, and knows servers only by their index in the list it was built from.
 #![forbid(unsafe_code)]
 
+mod ewma;
 mod ip_hash;
+mod least;
+mod maglev;
+mod ring;
 mod rotation;
+mod weights;
 
+pub use ewma::Ewma;
 pub use ip_hash::{Key, ip_hash};
+pub use least::{least, lesser};
+pub use maglev::{Maglev, wide_hash};
+pub use ring::{Ring, ring_hash};
 pub use rotation::Rotation;
+pub use weights::sums;

@@ -12,6 +12,8 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
+use crate::weights;
+
 /// The longest sequence. Weights whose sum is larger are scaled down to about this.
 const MAX_LEN: u64 = 1 << 17;
 /// So many turns for each server are walked before everybody is simply asked.
@@ -37,7 +39,16 @@ impl Rotation {
     /// Servers of weight 0 are never picked.
     pub fn new(weights: &[u32]) -> Self {
         let members = index(weights.iter()).filter(|(_, w)| **w > 0).map(|(at, _)| at).collect();
-        Self { sequence: sequence(&scaled(weights)).into(), members, cursor: Cursor::default() }
+        Self { sequence: sequence(&fitting(weights)).into(), members, cursor: Cursor::default() }
+    }
+
+    /// A server at random, as often as its weight says, or `None` when nobody has any. The turns of
+    /// [`next`](Self::next) stay as they are.
+    pub fn draw(&self, random: &mut fastrand::Rng) -> Option<usize> {
+        if self.sequence.is_empty() {
+            return None;
+        }
+        Some(self.sequence[random.usize(..self.sequence.len())] as usize)
     }
 
     /// The next eligible server. Walking past one that is not moves the cursor for everybody, so
@@ -59,19 +70,14 @@ impl Rotation {
     }
 }
 
-/// Weights divided by their greatest common divisor, and scaled down when their sum is too large.
-fn scaled(weights: &[u32]) -> Vec<u64> {
-    let divisor = weights.iter().fold(0, |a, b| gcd(a, u64::from(*b))).max(1);
-    let reduced = weights.iter().map(|w| u64::from(*w) / divisor);
-    let total: u64 = reduced.clone().sum();
-    if total <= MAX_LEN.max(weights.len() as u64) {
-        return reduced.collect();
+/// Weights whose sum is no longer than a sequence may be.
+fn fitting(weights: &[u32]) -> Vec<u64> {
+    let reduced = weights::reduced(weights);
+    if reduced.iter().sum::<u64>() <= MAX_LEN.max(weights.len() as u64) {
+        reduced
+    } else {
+        weights::scaled(&reduced, MAX_LEN)
     }
-    reduced.map(|w| if w == 0 { 0 } else { (w * MAX_LEN / total).max(1) }).collect()
-}
-
-fn gcd(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 fn sequence(weights: &[u64]) -> Vec<u32> {
@@ -165,18 +171,52 @@ mod tests {
         assert!((0..3).all(|at| rotation.sequence.contains(&at)));
     }
 
+    #[test]
+    fn drawn_servers_come_by_weight_and_leave_the_turns_alone() {
+        let weights = [1, 0, 3, 10, 50];
+        let rotation = Rotation::new(&weights);
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut counts = [0_u32; 5];
+        for _ in 0..200_000 {
+            counts[rotation.draw(&mut random).expect("a server")] += 1;
+        }
+        for (count, weight) in counts.iter().zip(weights) {
+            let off = f64::from(*count) / 200_000.0 - f64::from(weight) / 64.0;
+            assert!(off.abs() < 0.01, "{counts:?}");
+        }
+        assert_eq!(counts[1], 0);
+        assert_eq!(picks(&rotation, 1), picks(&Rotation::new(&weights), 1));
+        assert_eq!(Rotation::new(&[0, 0]).draw(&mut random), None);
+        assert_eq!(Rotation::new(&[]).draw(&mut random), None);
+    }
+
+    #[test]
+    fn scaled_weights_keep_their_shares() {
+        let weights: Vec<u32> = (0..100).map(|at| 1_000_003 + 70_001 * at).collect();
+        let rotation = Rotation::new(&weights);
+        let total: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
+        let mut counts = vec![0_u32; weights.len()];
+        for at in picks(&rotation, rotation.sequence.len()) {
+            counts[at] += 1;
+        }
+        for (count, weight) in counts.iter().zip(&weights) {
+            let expected = f64::from(*weight) / total * rotation.sequence.len() as f64;
+            assert!((f64::from(*count) / expected - 1.0).abs() < 0.01);
+        }
+    }
+
     proptest! {
         #[test]
         fn one_round_holds_each_server_by_its_weight(weights in prop::collection::vec(0_u32..200, 1..200)) {
             let rotation = Rotation::new(&weights);
-            let scaled = scaled(&weights);
-            let total = usize::try_from(scaled.iter().sum::<u64>()).expect("small");
+            let fitting = fitting(&weights);
+            let total = usize::try_from(fitting.iter().sum::<u64>()).expect("small");
             prop_assert_eq!(rotation.sequence.len(), total);
             let mut counts = vec![0_u64; weights.len()];
             for at in picks(&rotation, total) {
                 counts[at] += 1;
             }
-            prop_assert_eq!(counts, scaled);
+            prop_assert_eq!(counts, fitting);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
     hash::Hash,
 };
 
-use tidegate_model::{Balance, Name, Route, UpstreamSpec};
+use tidegate_model::{Name, Route, UpstreamSpec};
 
 use crate::{
     Config,
@@ -18,7 +18,7 @@ use crate::{
     process::{AccessLog, Log, Metrics, Process},
     reader::Reader,
     route::RouteDraft,
-    upstream,
+    upstream::{self, PoolDraft},
 };
 
 /// The content of all files.
@@ -32,7 +32,7 @@ pub(crate) struct Draft {
     upstream_defaults: Option<Placed<UpstreamSpec>>,
     listeners: Vec<ListenerDraft>,
     routes: Vec<RouteDraft>,
-    upstreams: Vec<(Placed<Name>, UpstreamSpec)>,
+    upstreams: Vec<PoolDraft>,
     /// Where the admin and metrics listeners are.
     taken: Vec<Placed<ListenAddress>>,
 }
@@ -54,11 +54,7 @@ impl Draft {
         let defaults = reader.table("upstream_defaults", upstream::defaults);
         once(report, &mut self.upstream_defaults, defaults);
         reader.named_tables("upstream", |name, reader| {
-            let spec = upstream::pool(reader);
-            match Name::new(&name.value) {
-                Ok(value) => self.upstreams.push((name.as_ref().map(|_| value), spec)),
-                Err(reason) => report.error(name.place.clone(), reason),
-            }
+            self.upstreams.extend(PoolDraft::read(name, reader));
         });
     }
 
@@ -97,7 +93,7 @@ impl Draft {
         }
         let known: HashSet<&str> =
             self.listeners.iter().filter_map(|l| Some(&*l.name.as_ref()?.value)).collect();
-        let pools: HashSet<&Name> = self.upstreams.iter().map(|(name, _)| &name.value).collect();
+        let pools: HashSet<&Name> = self.upstreams.iter().map(|pool| &pool.name.value).collect();
         for route in &self.routes {
             for name in route.listeners.iter().filter(|name| !known.contains(&*name.value)) {
                 let message = format!("there is no listener \"{}\"", name.value.escape_debug());
@@ -126,16 +122,12 @@ impl Draft {
     }
 
     fn check_upstreams(&self, report: &Report) {
-        for (again, first) in repeated(self.upstreams.iter().map(|(name, _)| name)) {
+        for (again, first) in repeated(self.upstreams.iter().map(|pool| &pool.name)) {
             twice(report, again, first);
         }
-        let inherited = self.upstream_defaults.as_ref().and_then(|spec| spec.value.balance);
-        for (name, spec) in &self.upstreams {
-            let has_backup = spec.servers.iter().flatten().any(|server| server.backup);
-            if has_backup && spec.balance.or(inherited) == Some(Balance::IpHash) {
-                report.error(name.place.clone(), "ip_hash does not go with backup servers");
-            }
-        }
+        let none = UpstreamSpec::default();
+        let defaults = self.upstream_defaults.as_ref().map_or(&none, |spec| &spec.value);
+        self.upstreams.iter().for_each(|pool| pool.check(defaults, report));
     }
 
     fn build(self) -> Config {
@@ -148,7 +140,11 @@ impl Draft {
             listeners: self.listeners.into_iter().map(|draft| draft.listener).collect(),
             routes: self.routes.into_iter().filter_map(|draft| draft.route).collect(),
             upstream_defaults: value_or_default(self.upstream_defaults),
-            upstreams: self.upstreams.into_iter().map(|(name, spec)| (name.value, spec)).collect(),
+            upstreams: self
+                .upstreams
+                .into_iter()
+                .map(|pool| (pool.name.value, pool.spec))
+                .collect(),
             files: Vec::new(),
         }
     }

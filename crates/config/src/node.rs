@@ -6,7 +6,10 @@ use std::{
 };
 
 use ipnet::IpNet;
-use tidegate_model::{Address, Name, Size, Span, Template};
+use tidegate_model::{
+    Address, Name, Size, Span, Template,
+    upstream::{ExpectBody, HashKey, Share, StatusPattern},
+};
 use toml::{Spanned, de::DeValue};
 
 use crate::place::{Place, Placed, Report, Source};
@@ -90,6 +93,20 @@ impl<'a> Node<'a> {
         Some(array.iter().map(move |value| Self { value, ..list.clone() }))
     }
 
+    /// The values of a table in file order, each with its own key.
+    pub(crate) fn entries(&self) -> Option<impl Iterator<Item = Self> + use<'a>> {
+        let DeValue::Table(table) = self.value.get_ref() else { return self.mismatch("a table") };
+        let mut entries: Vec<_> = table.iter().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        let (node, path) = (self.clone(), Rc::<str>::from(self.dotted()));
+        Some(entries.into_iter().map(move |(key, value)| Self {
+            value,
+            path: Rc::clone(&path),
+            key: key.get_ref(),
+            ..node.clone()
+        }))
+    }
+
     fn integer<T: TryFrom<i128>>(&self, range: RangeInclusive<i128>) -> Option<T> {
         let DeValue::Integer(digits) = self.value.get_ref() else {
             return self.mismatch("an integer");
@@ -125,6 +142,12 @@ pub(crate) fn within<T: PartialOrd + Display>(
     move |value| if range.contains(value) { Ok(()) } else { Err(out_of(&range)) }
 }
 
+/// RFC 9110 §5.6.2: what methods, names of fields and names of cookies are.
+pub(crate) fn is_token(text: &str) -> bool {
+    let byte = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !text.is_empty() && text.bytes().all(byte)
+}
+
 fn out_of<T: Display>(range: &RangeInclusive<T>) -> String {
     format!("has to be from {} to {}", range.start(), range.end())
 }
@@ -158,10 +181,14 @@ macro_rules! from_text {
 from_text! {
     String, "a string", |text| Ok::<_, String>(text.to_owned());
     Address, "a server address in quotes such as \"10.0.0.1:8080\"", Address::parse;
+    ExpectBody, "a text in quotes", ExpectBody::parse;
+    HashKey, "a hash key in quotes such as \"cookie:uid\"", HashKey::parse;
     IpNet, "a network in quotes such as \"10.0.0.0/8\"", network;
     Name, "the name of a pool in quotes", Name::new;
+    Share, "a share in quotes such as \"20%\"", Share::parse;
     Size, "a size in quotes such as \"64k\"", Size::parse;
     Span, "a duration in quotes such as \"10s\"", Span::parse;
+    StatusPattern, "a status in quotes such as \"204\" or \"2xx\"", StatusPattern::parse;
     Template, "a text in quotes", Template::parse;
 }
 
@@ -233,14 +260,9 @@ impl<T: FromToml> FromToml for Placed<T> {
 
 impl FromToml for BTreeMap<String, String> {
     fn from_toml(node: &Node<'_>) -> Option<Self> {
-        let DeValue::Table(table) = node.value.get_ref() else { return node.mismatch("a table") };
-        let path: Rc<str> = node.dotted().into();
-        let read = |(key, value): (&'_ Spanned<_>, _)| {
-            let key: &std::borrow::Cow<'_, str> = key.get_ref();
-            let node = Node { value, path: Rc::clone(&path), key, ..node.clone() };
-            String::from_toml(&node).map(|text| (key.to_string(), text))
-        };
-        let read: Vec<_> = table.iter().map(read).collect();
+        let read = |entry: Node<'_>| Some((entry.key.to_owned(), String::from_toml(&entry)?));
+        // All of them are read before one that failed takes the table with it.
+        let read: Vec<_> = node.entries()?.map(read).collect();
         read.into_iter().collect()
     }
 }

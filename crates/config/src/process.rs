@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use tidegate_model::Span;
+use tidegate_model::{Size, Span};
 use toml::de::DeValue;
 
 use crate::{
@@ -23,6 +23,8 @@ pub struct Process {
     pub graceful_timeout: Span,
     /// Idle connections to servers, all pools and workers together.
     pub max_idle_upstream: u32,
+    /// Request bodies kept for another attempt, all together; beyond it they stream.
+    pub replay_memory: Size,
 }
 
 /// How many worker threads.
@@ -88,6 +90,7 @@ impl Default for Process {
             state_dir: None,
             graceful_timeout: Span::from_secs(30),
             max_idle_upstream: 4096,
+            replay_memory: Size::from_bytes(64 << 20),
         }
     }
 }
@@ -108,6 +111,7 @@ impl Process {
             max_idle_upstream: reader
                 .take("max_idle_upstream")
                 .unwrap_or(default.max_idle_upstream),
+            replay_memory: reader.take("replay_memory").unwrap_or(default.replay_memory),
         }
     }
 }

@@ -3,7 +3,7 @@
 use tidegate_model::{HostPattern, Name, PathPattern, Route, Size, Template, template::Variable};
 
 use crate::{
-    node::{FromToml, Node, OneOrMany, Words},
+    node::{FromToml, Node, OneOrMany, Words, is_token},
     place::{Place, Placed},
     reader::Reader,
 };
@@ -210,10 +210,8 @@ impl FromToml for PoolPattern {
 impl FromToml for UpgradeToken {
     fn from_toml(node: &Node<'_>) -> Option<Self> {
         let text = node.text("an upgrade token in quotes")?;
-        // RFC 9110 §7.8: a name, and a version if need be, both tokens (§5.6.2).
-        let byte = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-        let token = |part: &str| !part.is_empty() && part.bytes().all(byte);
-        let protocol = |text: &str| text.splitn(2, '/').all(token);
+        // RFC 9110 §7.8: a name, and a version if need be, both tokens.
+        let protocol = |text: &str| text.splitn(2, '/').all(is_token);
         match text.to_ascii_lowercase() {
             h2c if h2c == "h2c" => node.fail("h2c is never passed on (RFC 9113 §3.1)"),
             text if !protocol(&text) => {

@@ -2,13 +2,11 @@
 //! key was probably meant, or which keys there are.
 
 /// Keys of the interface that this version refuses, by the table they belong to.
-const LATER: [(&str, &[&str]); 7] = [
-    ("process", &["replay_memory"]),
+const LATER: [(&str, &[&str]); 5] = [
     ("admin", &["audit_log", "history", "tokens"]),
     ("listener", LATER_LISTENER),
     ("route", LATER_ROUTE),
     ("upstream", LATER_POOL),
-    ("servers", &["slow_start"]),
     ("tunnel", &["close_code", "drain_over", "on_remove", "ping_interval"]),
 ];
 
@@ -37,18 +35,7 @@ const LATER_ROUTE: &[&str] = &[
     "timeouts",
 ];
 
-const LATER_POOL: &[&str] = &[
-    "check",
-    "eject",
-    "hash_key",
-    "next",
-    "protocol",
-    "resolve_interval",
-    "send_proxy",
-    "source",
-    "sticky",
-    "tls",
-];
+const LATER_POOL: &[&str] = &["protocol", "send_proxy", "source", "tls"];
 
 /// Longer keys are not compared: the effort grows with the square of the length.
 const LONGEST_COMPARED: usize = 40;
@@ -113,7 +100,7 @@ mod tests {
         assert_eq!(message("", "adress", &known), "unknown key; did you mean \"address\"?");
         assert_eq!(message("", "wieght", &known), "unknown key; did you mean \"weight\"?");
         assert_eq!(message("", "colour", &known), "unknown key; known here: address, weight");
-        assert_eq!(message("servers", "slow_start", &known), "not available yet in this version");
+        assert_eq!(message("tunnel", "on_remove", &known), "not available yet in this version");
     }
 
     #[test]

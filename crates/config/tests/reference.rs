@@ -47,6 +47,25 @@ fn the_defaults_of_the_reference_are_the_built_in_ones() {
     assert_eq!(meant(REFERENCE), meant(ESSENCE));
 }
 
+/// A check is off by default, so its keys are written as examples: with the values they have when
+/// the table is there and they are not.
+#[test]
+fn the_check_of_the_reference_is_the_built_in_one() {
+    let check = |text: &str| {
+        let defaults = config(text).upstream_defaults;
+        UpstreamSpec::default().resolve(&defaults).check.expect("a check")
+    };
+    let listener = "listener = [{ address = '[::]:80' }]\n";
+    let (_, rest) = REFERENCE.split_once("#[upstream_defaults.check]").expect("the table");
+    let (table, _) = rest.split_once("\n[").expect("another table follows");
+    let keys = table.lines().filter_map(|line| line.strip_prefix('#'));
+    let keys: Vec<_> = keys.filter(|key| !key.starts_with(' ')).collect();
+    assert!(keys.len() > 10);
+    let written = format!("{listener}[upstream_defaults.check]\n{}", keys.join("\n"));
+    let empty = format!("{listener}[upstream_defaults.check]");
+    assert_eq!(check(&written), check(&empty));
+}
+
 #[test]
 fn the_examples_of_the_reference_are_read() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -81,12 +100,16 @@ fn every_known_key_stands_in_the_reference() {
     let tables: Vec<_> = problems.iter().filter(|p| p.key.ends_with(STRANGER)).collect();
     assert_eq!(tables.len(), text.matches(STRANGER).count());
 
-    let written = written_keys(&complete());
+    let written: BTreeSet<_> = written_keys(&complete()).iter().map(|key| of_a_pool(key)).collect();
     for key in tables.into_iter().flat_map(known_keys) {
-        // The keys of a pool are written once, in [upstream_defaults].
-        let default = key.replace("upstream.ImGateway", "upstream_defaults");
-        assert!(written.contains(&key) || written.contains(&default), "{key}");
+        assert!(written.contains(&of_a_pool(&key)), "{key}");
     }
+}
+
+/// The keys of a pool are written once, for any pool or for all of them.
+fn of_a_pool(key: &str) -> String {
+    let own = key.strip_prefix("upstream.").and_then(|rest| rest.split_once('.'));
+    own.map_or_else(|| key.to_owned(), |(_, key)| format!("upstream_defaults.{key}"))
 }
 
 /// The keys that the message lists, each after the table it is about.

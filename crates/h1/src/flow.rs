@@ -73,7 +73,7 @@ pub struct Flow {
     written: usize,
     payload: u64,
     moves: u64,
-    taken: bool,
+    sent: bool,
     waiting: Waiting,
 }
 
@@ -89,7 +89,7 @@ impl Flow {
             written: 0,
             payload: 0,
             moves: 0,
-            taken: false,
+            sent: false,
             waiting: Waiting::Source,
         };
         if is_empty {
@@ -110,14 +110,14 @@ impl Flow {
         self.payload
     }
 
-    /// Whether anything was taken from the source.
-    pub fn is_touched(&self) -> bool {
-        self.taken
-    }
-
     /// Grows whenever a byte was read or written: who sees it stand still sees the flow stand still.
     pub fn moves(&self) -> u64 {
         self.moves
+    }
+
+    /// Whether the sink has taken anything.
+    pub fn is_sent(&self) -> bool {
+        self.sent
     }
 
     /// Of the last poll that was not ready.
@@ -145,7 +145,6 @@ impl Flow {
         bytes: &[u8],
         sink: &mut K,
     ) -> Result<usize, FlowError> {
-        self.taken |= !bytes.is_empty() && !self.is_read();
         let mut used = 0;
         while used < bytes.len() && !self.is_read() {
             used += self.step(cx, &bytes[used..], sink)?;
@@ -166,11 +165,35 @@ impl Flow {
         sink: &mut K,
         scratch: &Scratch,
     ) -> Poll<Result<(), FlowError>> {
+        self.poll_seen(cx, source, sink, scratch, |_| ())
+    }
+
+    /// As [`poll`](Self::poll); `seen` is shown the source's bytes, framing and all, as they are used
+    /// up. When the sink fails, those it was not shown are still ahead in the source: together they
+    /// are the whole body so far, to be sent again.
+    ///
+    /// # Errors
+    /// See [`FlowError`].
+    pub fn poll_seen<S: End, K: End>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut Conn<S>,
+        sink: &mut K,
+        scratch: &Scratch,
+        mut seen: impl FnMut(&[u8]),
+    ) -> Poll<Result<(), FlowError>> {
         loop {
             // What lies ready goes out together with what is pending, a head above all.
             if !source.ahead().is_empty() && !self.is_read() && self.pending.len() <= COPIED {
                 let mut ahead = source.take_ahead();
-                let used = self.absorb(cx, &ahead, sink)?;
+                let used = match self.absorb(cx, &ahead, sink) {
+                    Ok(used) => used,
+                    Err(error) => {
+                        source.put_back(ahead);
+                        return Poll::Ready(Err(error));
+                    }
+                };
+                seen(&ahead[..used]);
                 ahead.drain(..used);
                 ahead.shrink_to_fit();
                 source.put_back(ahead);
@@ -196,7 +219,14 @@ impl Flow {
                 Poll::Ready(Ok(0)) => self.source_closed()?,
                 Poll::Ready(Ok(read)) => {
                     self.moves += 1;
-                    let used = self.absorb(cx, &buffer[..read], sink)?;
+                    let used = match self.absorb(cx, &buffer[..read], sink) {
+                        Ok(used) => used,
+                        Err(error) => {
+                            source.put_back(buffer[..read].to_vec());
+                            return Poll::Ready(Err(error));
+                        }
+                    };
+                    seen(&buffer[..used]);
                     if used < read {
                         source.put_back(buffer[used..read].to_vec());
                     }
@@ -323,6 +353,7 @@ impl Flow {
             Poll::Pending => 0,
         };
         self.moves += u64::from(sent > 0);
+        self.sent |= sent > 0;
         self.keep_unsent(sent, payload, tail);
         Ok(())
     }
@@ -350,6 +381,7 @@ impl Flow {
                 Poll::Ready(Ok(sent)) => {
                     self.written += sent;
                     self.moves += 1;
+                    self.sent = true;
                 }
                 Poll::Ready(Err(error)) => return Err(FlowError::Sink(error)),
                 Poll::Pending => return Ok(Poll::Pending),

@@ -5,12 +5,14 @@ use std::{borrow::Cow, sync::Arc, time::Instant};
 use tidegate_h1::Conn;
 use tidegate_net::{ConnectError, Place, Socket, Timer, connect};
 use tidegate_pool::{Keep, Upstream};
-use tidegate_table::{Attempt, Pick, Pool, Server, Target};
+use tidegate_table::{Attempt, Pick, Pool, Target};
 
 use crate::{
     begin::Job,
     connection::Client,
     exchange::{Answered, Exchange, Exchanged},
+    going::{Going, Progress, Verdict, left_for},
+    replay::Replay,
     sending::Sending,
     worker::Worker,
 };
@@ -23,6 +25,8 @@ pub(crate) enum Tried {
     Failed(Failure),
     /// The server left its pool before a byte was sent: this was no try.
     Left,
+    /// Its answer, of that status, is left for another server's.
+    LeftAnswer(Failure, u16),
     /// Ports or descriptors ran out; the server is not to blame.
     Local(String),
     Refused(u16, String),
@@ -35,41 +39,55 @@ pub(crate) struct Failure {
     pub(crate) cause: Attempt,
     pub(crate) reason: String,
     /// Whether nginx would go on to the next server.
-    pub(crate) may_retry: bool,
+    pub(crate) verdict: Verdict,
 }
 
-/// Makes one try. `fresh`: a kept connection has failed already, take a new one. `began`: what the
-/// clock says, if it was just asked.
+/// One try.
+pub(crate) struct Try<'t> {
+    pub(crate) job: &'t Job,
+    pub(crate) pool: &'t Arc<Pool>,
+    pub(crate) pick: &'t Pick<'t>,
+    pub(crate) going: Going<'t>,
+    /// A kept connection has failed already: take a new one.
+    pub(crate) fresh: bool,
+    pub(crate) began: Instant,
+}
+
+impl Failure {
+    /// What follows, for the log.
+    pub(crate) fn then(&self) -> &'static str {
+        match self.verdict {
+            Verdict::GoesOn => "another server is asked",
+            Verdict::Ends(why) => why,
+        }
+    }
+}
+
+/// Makes one try.
 pub(crate) async fn attempt(
     client: &mut Client<'_>,
-    job: &Job,
-    pool: &Arc<Pool>,
-    pick: &Pick<'_>,
-    fresh: bool,
-    began: Option<Instant>,
+    this: Try<'_>,
+    replay: &mut Replay<'_>,
 ) -> Tried {
+    let Try { job, pool, pick, going, fresh, .. } = this;
     let state = pick.lease.state();
     if state.is_gone() {
         return Tried::Left;
     }
-    let began = began.unwrap_or_else(Instant::now);
     let kept = || client.side.worker.idle.borrow_mut().take(&pool.live, state.id());
     let (mut upstream, reused) = match if fresh { None } else { kept() } {
         Some(upstream) => (upstream, true),
-        None => {
-            match Box::pin(dial(client.side.worker, client.side.timer, pool, pick.server)).await {
-                Ok(socket) => (Upstream::new(socket), false),
-                Err(tried) => return tried,
-            }
-        }
+        None => match Box::pin(dial(client.side.worker, client.side.timer, &this)).await {
+            Ok(socket) => (Upstream::new(socket), false),
+            Err(tried) => return tried,
+        },
     };
     if state.is_gone() {
         return Tried::Left;
     }
     let head: Cow<'_, [u8]> = job.head.for_server(pick.server.spec.address.as_str());
-    let sending = Sending::new(&head, job.body, job.max_body, reused);
-    let conn = &mut upstream.conn;
-    let mut exchange = Exchange::new(client, conn, job, sending, &pool.upstream, began);
+    let sending = Sending::new(&head, job.body, job.max_body, replay);
+    let mut exchange = Exchange::new(client, &mut upstream.conn, &this, sending);
     match exchange.run().await {
         Exchanged::Answered(answered) => {
             if answered.keep_server {
@@ -79,15 +97,17 @@ pub(crate) async fn attempt(
         }
         Exchanged::Switched(head) => Tried::Switched(upstream.conn, head),
         Exchanged::Failed(cause, reason) => {
-            let sending = exchange.sending();
-            Tried::Failed(failure(
-                job,
-                cause,
-                reason,
-                reused,
-                sending.is_begun(),
-                sending.is_spent(),
-            ))
+            let cause = if reused && cause == Attempt::Failed { Attempt::Stale } else { cause };
+            let verdict = going.after(cause, exchange.progress());
+            exchange.count_unkept(verdict);
+            exchange.give_back(verdict);
+            Tried::Failed(Failure { cause, reason, verdict })
+        }
+        Exchanged::Left(status) => {
+            let (cause, verdict) = (left_for(status), Verdict::GoesOn);
+            exchange.give_back(verdict);
+            let reason = format!("it answered {status}");
+            Tried::LeftAnswer(Failure { cause, reason, verdict }, status)
         }
         Exchanged::Cut(answered, reason) => Tried::Cut(answered, reason),
         Exchanged::ClientGone(told) => Tried::ClientGone(told),
@@ -95,32 +115,9 @@ pub(crate) async fn attempt(
     }
 }
 
-/// nginx's rules: what may have been acted upon is not repeated unless the method is harmless, and
-/// a kept connection that broke says nothing of its server.
-fn failure(
-    job: &Job,
-    cause: Attempt,
-    reason: String,
-    reused: bool,
-    begun: bool,
-    spent: bool,
-) -> Failure {
-    let cause = if reused && cause == Attempt::Failed { Attempt::Stale } else { cause };
-    let may_retry = match cause {
-        Attempt::Malformed => false,
-        _ => !spent && (!begun || job.repeatable),
-    };
-    Failure { cause, reason, may_retry }
-}
-
-async fn dial(
-    worker: &Worker,
-    timer: &Timer,
-    pool: &Pool,
-    server: &Server,
-) -> Result<Socket, Tried> {
-    let limit = pool.upstream.connect_timeout.as_duration();
-    let place = match &server.target {
+async fn dial(worker: &Worker, timer: &Timer, this: &Try<'_>) -> Result<Socket, Tried> {
+    let limit = this.pool.upstream.connect_timeout.as_duration();
+    let place = match &this.pick.server.target {
         Target::Ip(address) => Place::Ip(*address),
         Target::Unix(path) => Place::Unix(path),
     };
@@ -132,7 +129,8 @@ async fn dial(
         connected = connect(place, timer, limit).await;
     }
     let failed = |cause, error: ConnectError| {
-        Tried::Failed(Failure { cause, reason: error.to_string(), may_retry: true })
+        let verdict = this.going.after(cause, Progress { begun: false, spent: false });
+        Tried::Failed(Failure { cause, reason: error.to_string(), verdict })
     };
     connected.map_err(|error| match error {
         ConnectError::Local(_) => Tried::Local(error.to_string()),

@@ -4,9 +4,8 @@
 use std::{borrow::Cow, mem::MaybeUninit, net::IpAddr, sync::Arc, time::Instant};
 
 use httparse::{Header, Status};
-use tidegate_balance::Key;
-use tidegate_model::{Name, Route};
-use tidegate_table::{Pool, Series, Snapshot};
+use tidegate_model::{Name, Route, upstream::Condition};
+use tidegate_table::{Affinity, Hashed, Pool, Series, Snapshot};
 use tidegate_wire::{
     Body, Facts, Refusal, Version, is_field_value_ok, judge_request, normalize_path,
 };
@@ -16,6 +15,7 @@ use crate::{
     connection::Side,
     edit::{self, Told},
     identity::{RequestId, client_ip, is_trusted},
+    sticky,
     variables::{SERVER_MARK, Variables},
 };
 
@@ -38,7 +38,7 @@ pub(crate) struct Job {
     pub(crate) expects: bool,
     /// The tokens that were asked for and allowed.
     pub(crate) upgrade: Option<String>,
-    pub(crate) key: Key,
+    pub(crate) affinity: Affinity,
     pub(crate) seen: Seen,
 }
 
@@ -64,6 +64,21 @@ pub(crate) struct Refused {
     pub(crate) keep_alive: bool,
     pub(crate) to_head: bool,
     pub(crate) seen: Seen,
+}
+
+impl Job {
+    /// How much of its body is kept for another try: nothing when none could follow anyway.
+    pub(crate) fn replay_limit(&self) -> usize {
+        let next = &self.pool.upstream.next;
+        let may_repeat = self.repeatable || next.on.contains(Condition::NonIdempotent);
+        let limit = next.replay_buffer.bytes();
+        let fits = match self.body {
+            Body::None => false,
+            Body::Length(length) => length <= limit,
+            Body::Chunked => true,
+        };
+        if may_repeat && next.tries != 1 && fits { usize::try_from(limit).unwrap_or(0) } else { 0 }
+    }
 }
 
 impl ServerHead {
@@ -271,9 +286,24 @@ impl<'r> Asked<'r> {
             keep_alive: self.facts.keep_alive,
             expects: self.facts.expect_continue,
             upgrade,
-            key: Key::from(self.ip),
+            affinity: self.affinity(pool, path),
             seen: self.seen(label, &pool.live),
         }))
+    }
+
+    /// What of the request its pool balances by. Should another pool have to serve it, that one
+    /// goes by the same.
+    fn affinity(&self, pool: &Pool, path: &[u8]) -> Affinity {
+        let upstream = &pool.upstream;
+        let key = || {
+            let variables = self.variables(path, pool.name.as_str());
+            Hashed::of(variables.value(upstream.hash_key.variable())?.as_bytes())
+        };
+        Affinity {
+            key: if upstream.balance.hashes() { key() } else { None },
+            sticky: sticky::named(upstream.sticky.as_ref(), self.headers),
+            ..Affinity::of_client(self.ip)
+        }
     }
 
     fn head(

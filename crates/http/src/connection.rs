@@ -8,9 +8,9 @@ use tidegate_net::{End, Peer, Socket, Timer, coarse};
 
 use crate::{
     answer, begin,
-    forward::{self, Turn},
     listener::{Listener, Open},
     tunnel,
+    turn::{Turn, turn},
     worker::Worker,
 };
 
@@ -56,7 +56,7 @@ pub(crate) async fn serve(
         let side = Side { worker: &worker, listener: &listener, peer: &peer, timer: &timer };
         let client = Client { side, conn: &mut conn };
         // In a box, so that a connection that waits does not carry the room for a request.
-        match Box::pin(forward::turn(client)).await {
+        match Box::pin(turn(client)).await {
             Turn::Next if worker.is_stopping() && conn.ahead().is_empty() => return,
             Turn::Next => patience = listener.settings.timeouts.keepalive,
             Turn::Nothing => (),

@@ -210,10 +210,12 @@ pub(crate) fn allowed_upgrade(
 
 /// How an answer goes on to its client.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Answering {
+pub(crate) struct Answering<'a> {
     pub(crate) client: Version,
     pub(crate) keep_alive: bool,
     pub(crate) chunked: bool,
+    /// One of ours to set.
+    pub(crate) cookie: Option<&'a str>,
 }
 
 /// Writes a response for the client; `source` is what the head was read from.
@@ -222,13 +224,16 @@ pub(crate) fn response(
     source: &[u8],
     facts: &ResponseFacts<'_>,
     headers: &[Header<'_>],
-    answering: Answering,
+    answering: Answering<'_>,
     date: impl FnOnce(&mut HeadWriter<'_>),
 ) {
     let mut head = HeadWriter::response(out, facts.status, facts.reason);
     pass(&mut head, source, facts, headers);
     if !facts.has_date {
         date(&mut head);
+    }
+    if let Some(cookie) = answering.cookie {
+        head.field("Set-Cookie", cookie.as_bytes());
     }
     match (facts.body, facts.declared_length) {
         (ResponseBody::Length(length), _) | (ResponseBody::None, Some(length)) => {
@@ -251,9 +256,13 @@ pub(crate) fn interim(
     source: &[u8],
     facts: &ResponseFacts<'_>,
     headers: &[Header<'_>],
+    cookie: Option<&str>,
 ) {
     let mut head = HeadWriter::response(out, facts.status, facts.reason);
     pass(&mut head, source, facts, headers);
+    if let Some(cookie) = cookie {
+        head.field("Set-Cookie", cookie.as_bytes());
+    }
     if let Some(token) = facts.upgrade {
         head.field("Connection", b"Upgrade");
         head.field("Upgrade", token.as_bytes());
@@ -345,7 +354,8 @@ mod tests {
         assert!(parsed.parse(head).expect("it parses").is_complete());
         let facts = judge_response(&parsed, false).expect("it is sound");
         let mut out = Vec::new();
-        let answering = Answering { client: Version::Http11, keep_alive: true, chunked: true };
+        let answering =
+            Answering { client: Version::Http11, keep_alive: true, chunked: true, cookie: None };
         response(&mut out, head, &facts, parsed.headers, answering, |head| {
             head.field("Date", b"now");
         });

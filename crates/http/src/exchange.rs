@@ -8,13 +8,13 @@ use std::{
 };
 
 use tidegate_h1::{Conn, Flow, FlowError, HeadError, Waiting};
-use tidegate_model::Upstream;
 use tidegate_net::{End, Socket};
 use tidegate_table::Attempt;
 
 use crate::{
-    begin::Job,
+    attempt::Try,
     connection::Client,
+    going::{Progress, Verdict},
     passing::{Head, Passing, Unfit},
     sending::{ClientFault, Sending},
 };
@@ -35,6 +35,8 @@ pub(crate) enum Exchanged {
     Cut(Answered, String),
     /// Nothing has reached the client.
     Failed(Attempt, String),
+    /// An answer of that status came, and another server's is wanted.
+    Left(u16),
     /// What the client sent after its head cannot be accepted.
     Refused(u16, String),
     /// A tunnel: the head for the client, which has not been written.
@@ -59,14 +61,11 @@ pub(crate) struct Answered {
 }
 
 /// An exchange in progress.
-pub(crate) struct Exchange<'e, 'c> {
+pub(crate) struct Exchange<'e, 'c, 'm> {
     client: &'e mut Client<'c>,
     server: &'e mut Conn<Socket>,
-    job: &'e Job,
-    sending: Sending<'e>,
-    send_timeout: Duration,
-    read_timeout: Duration,
-    began: Instant,
+    this: &'e Try<'e>,
+    sending: Sending<'e, 'm>,
     /// What is left of an interim response for the client.
     interim: Vec<u8>,
     interims: usize,
@@ -74,32 +73,34 @@ pub(crate) struct Exchange<'e, 'c> {
     seen: Option<(u64, Duration)>,
 }
 
-impl<'e, 'c> Exchange<'e, 'c> {
+impl<'e, 'c, 'm> Exchange<'e, 'c, 'm> {
     pub(crate) fn new(
         client: &'e mut Client<'c>,
         server: &'e mut Conn<Socket>,
-        job: &'e Job,
-        sending: Sending<'e>,
-        upstream: &Upstream,
-        began: Instant,
+        this: &'e Try<'e>,
+        sending: Sending<'e, 'm>,
     ) -> Self {
-        Self {
-            client,
-            server,
-            job,
-            sending,
-            send_timeout: upstream.send_timeout.as_duration(),
-            read_timeout: upstream.read_timeout.as_duration(),
-            began,
-            interim: Vec::new(),
-            interims: 0,
-            seen: None,
+        Self { client, server, this, sending, interim: Vec::new(), interims: 0, seen: None }
+    }
+
+    /// How far the request has come.
+    pub(crate) fn progress(&self) -> Progress {
+        Progress { begun: self.sending.is_begun(), spent: self.sending.is_spent() }
+    }
+
+    /// What was used up of the client's body is there for another try.
+    pub(crate) fn give_back(&mut self, verdict: Verdict) {
+        if verdict == Verdict::GoesOn {
+            self.sending.give_back(self.client.conn);
         }
     }
 
-    /// What has been sent so far.
-    pub(crate) fn sending(&self) -> &Sending<'e> {
-        &self.sending
+    /// Counts a request that ended here because there was no memory to keep its body.
+    pub(crate) fn count_unkept(&self, verdict: Verdict) {
+        if verdict != Verdict::GoesOn && self.sending.found_no_memory() {
+            let cells = &self.this.pool.live.cells;
+            cells.of(self.client.side.worker.index).replay_refused.add(1);
+        }
     }
 
     /// Runs it. Cancel safe in so far as nothing is left behind but the two connections, which are
@@ -115,8 +116,9 @@ impl<'e, 'c> Exchange<'e, 'c> {
             Ok(Head::Switching(head) | Head::Interim(head)) => return Exchanged::Switched(head),
             Err(ended) => return ended,
         };
+        self.sending.settle();
         let now = Instant::now();
-        answered.after = now.saturating_duration_since(self.began);
+        answered.after = now.saturating_duration_since(self.this.began);
         answered.ended = flow.is_done().then_some(now);
         if !flow.is_done() {
             if answered.unframed {
@@ -184,15 +186,16 @@ impl<'e, 'c> Exchange<'e, 'c> {
             return Poll::Ready(Err(Exchanged::ClientGone(None)));
         }
         // Who waits for a 100 is right to wait; it is the server that owes one.
-        let expects = self.job.expects && self.sending.payload() == 0;
+        let expects = self.this.job.expects && self.sending.payload() == 0;
         let waits_for_client =
             self.sending.waits_for_client() && !self.sending.is_over() && !expects;
         let timeouts = &self.client.side.listener.settings.timeouts;
+        let upstream = &self.this.pool.upstream;
         let patience = match (waits_for_client, self.sending.is_over() || expects) {
             _ if !self.interim.is_empty() => timeouts.send,
             (true, _) => timeouts.body,
-            (false, false) => self.send_timeout,
-            (false, true) => self.read_timeout,
+            (false, false) => upstream.send_timeout.as_duration(),
+            (false, true) => upstream.read_timeout.as_duration(),
         };
         // Every interim response starts the waiting anew.
         ready!(self.poll_patience(cx, self.sending.moves() + self.interims as u64, patience));
@@ -225,14 +228,15 @@ impl<'e, 'c> Exchange<'e, 'c> {
     }
 
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Exchanged>> {
+        let progress = self.progress();
         let Client { side, conn } = &mut *self.client;
         let worker = side.worker;
         let passing = Passing {
-            job: self.job,
-            begun: self.sending.is_begun(),
+            this: self.this,
+            progress,
             worker,
             // A client that has more to send than the server wanted cannot go on after this.
-            keep: self.job.keep_alive && self.sending.is_done() && !worker.is_stopping(),
+            keep: self.this.job.keep_alive && self.sending.is_done() && !worker.is_stopping(),
         };
         let end = &mut conn.end;
         let polled = self.server.poll_head(cx, &worker.scratch, MAX_RESPONSE_HEAD, |cx, bytes| {
@@ -245,6 +249,7 @@ impl<'e, 'c> Exchange<'e, 'c> {
             HeadError::Refused(Unfit::BadBody(reason)) => {
                 Exchanged::Failed(Attempt::Malformed, reason)
             }
+            HeadError::Refused(Unfit::Left(status)) => Exchanged::Left(status),
             HeadError::Refused(Unfit::ClientGone) => Exchanged::ClientGone(None),
             HeadError::Refused(Unfit::Early) => {
                 Exchanged::Failed(Attempt::Failed, "an answer before the request".into())
@@ -302,7 +307,7 @@ impl<'e, 'c> Exchange<'e, 'c> {
         let patience = if waits_for_client {
             self.client.side.listener.settings.timeouts.send
         } else {
-            self.read_timeout
+            self.this.pool.upstream.read_timeout.as_duration()
         };
         ready!(self.poll_patience(cx, self.sending.moves() + flow.moves(), patience));
         if waits_for_client {

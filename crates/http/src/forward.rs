@@ -1,23 +1,25 @@
-//! One turn of a connection: a request, tries at servers until one answers, and the account of it.
+//! A request between its head and its answer: tries at servers until one answers, and the account
+//! of them.
 
 use std::{
-    future::poll_fn,
     sync::Arc,
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use tidegate_h1::{Conn, HeadError};
+use tidegate_h1::Conn;
 use tidegate_net::{Socket, coarse_millis};
-use tidegate_table::{Attempt, Lease, NoServer, Pick, Pool};
+use tidegate_table::{Ask, Attempt, Lease, NoServer, Pick, Pool};
 
 use crate::{
     answer::{self, Answer},
-    attempt::{Failure, Tried, attempt},
-    begin::{Job, Refused, Seen, begin, unreadable},
-    connection::{Client, Side},
+    attempt::{Failure, Tried, Try, attempt},
+    begin::Job,
+    connection::Client,
     exchange::Answered,
+    going::{Going, Tries, Verdict},
+    replay::Replay,
     tunnel::Opened,
+    turn::{Turn, after_refusal},
     worker::Line,
 };
 
@@ -29,154 +31,39 @@ const CLIENT_GONE: u16 = 499;
 const UNTIL_SWAPPED: Duration = Duration::from_millis(1);
 const MAX_LEFT: usize = 1_000;
 
-/// What becomes of the connection.
-pub(crate) enum Turn {
-    /// The next request.
-    Next,
-    /// The last answer is out; let it arrive.
-    Close,
-    /// It is out, to a client that was too slow: it gets little time to take it.
-    CloseSoon,
-    /// Nothing more to say.
-    Cut,
-    /// There was no request yet, though the socket seemed readable: tokio takes a new one to be.
-    Nothing,
-    Tunnel(Box<Opened>),
-}
-
-/// Serves one request.
-pub(crate) async fn turn(mut client: Client<'_>) -> Turn {
-    let started = Instant::now();
-    match read(&mut client, started).await {
-        Ok((job, at_once)) => {
-            let now = at_once.then_some(started);
-            Forwarding::new(client, job, now).run().await
-        }
-        Err(Unread::Refused(refused)) => Box::pin(refuse(client, *refused)).await,
-        Err(Unread::Gone) => Turn::Cut,
-        Err(Unread::Nothing) => Turn::Nothing,
-    }
-}
-
-/// Why there is no request to serve.
-enum Unread {
-    Gone,
-    Nothing,
-    Refused(Box<Refused>),
-}
-
-/// Reads a head. `true`: it was all there at once.
-async fn read(client: &mut Client<'_>, started: Instant) -> Result<(Box<Job>, bool), Unread> {
-    let Client { side, conn } = client;
-    let settings = &side.listener.settings;
-    let mut armed = false;
-    let head = poll_fn(|cx| {
-        let parse = |_: &mut Context<'_>, bytes: &[u8]| begin(side, started, bytes);
-        let polled = conn.poll_head(cx, &side.worker.scratch, settings.limits.head, parse);
-        if let Poll::Ready(head) = polled {
-            return Poll::Ready(Ok(head));
-        }
-        if conn.ahead().is_empty() {
-            return Poll::Ready(Err(Unread::Nothing));
-        }
-        // From the first byte to the last, however many there are in between.
-        if !armed {
-            side.timer.set(settings.timeouts.header);
-            armed = true;
-        }
-        let blank = conn.ahead().iter().all(|b| matches!(b, b'\r' | b'\n'));
-        side.timer.poll_expired(cx).map(|()| {
-            // An answer to no request would be taken for that to the next one.
-            Err(if blank {
-                Unread::Gone
-            } else {
-                unread(side, started, 408, "the head did not come in time")
-            })
-        })
-    });
-    let begun = head.await?.map_err(|error| match error {
-        HeadError::Closed | HeadError::Io(_) => Unread::Gone,
-        HeadError::Cut => unread(side, started, 400, "the head ends within"),
-        HeadError::Refused(refused) => Unread::Refused(refused),
-        HeadError::TooLarge(bytes) if is_one_line(&bytes) => {
-            unread(side, started, 414, "an endless request line")
-        }
-        HeadError::TooLarge(_) => unread(side, started, 431, "the head is larger than allowed"),
-    })?;
-    begun.map(|job| (job, !armed)).map_err(Unread::Refused)
-}
-
-fn unread(side: &Side<'_>, started: Instant, status: u16, reason: &'static str) -> Unread {
-    Unread::Refused(Box::new(unreadable(side, started, status, reason.into())))
-}
-
-fn is_one_line(bytes: &[u8]) -> bool {
-    let start = bytes.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(bytes.len());
-    !bytes[start..].contains(&b'\n')
-}
-
-/// Answers a request that no server will see.
-async fn refuse(client: Client<'_>, refused: Refused) -> Turn {
-    let Refused { status, reason, keep_alive, to_head, mut seen } = refused;
-    let Client { side, conn } = client;
-    if side.worker.may_log(Line::Refusal) {
-        let (request, listener) = (seen.id.as_str(), &*side.listener.live.name);
-        tracing::info!(request, listener, peer = %side.peer, status, reason = &*reason, "request refused");
-    }
-    let keep_alive = keep_alive && !side.worker.is_stopping();
-    let answer = Answer { status, keep_alive, to_head };
-    let limit = side.listener.settings.timeouts.send;
-    let sent = answer::send(side.worker, conn, side.timer, limit, answer, &seen.id).await;
-    seen.account(&side, status, 0, sent.unwrap_or_default());
-    after_refusal(sent.is_some(), keep_alive, status)
-}
-
-fn after_refusal(sent: bool, keep_alive: bool, status: u16) -> Turn {
-    match (sent, keep_alive) {
-        (true, true) => Turn::Next,
-        (true, false) if status == 408 => Turn::CloseSoon,
-        (true, false) => Turn::Close,
-        (false, _) => Turn::Cut,
-    }
-}
-
-impl Seen {
-    /// Counts the request and hands its record to the access log.
-    fn account(&mut self, side: &Side<'_>, status: u16, received: u64, sent: u64) {
-        self.series.of(side.worker.index).count(status);
-        if let (Some(mut record), Some(log)) = (self.record.take(), &side.worker.shared.access) {
-            record.status = status;
-            record.bytes_received = received;
-            record.bytes_sent = sent;
-            record.duration = self.started.elapsed();
-            log.write(record);
-        }
-    }
-}
-
-/// A request between its first try and its answer.
-struct Forwarding<'c> {
+/// A request on its way.
+pub(crate) struct Forwarding<'c> {
     client: Client<'c>,
     job: Box<Job>,
     /// What the clock said, as long as that is news.
     now: Option<Instant>,
-    /// Identities of servers that have failed it.
-    tried: Vec<u64>,
+    tries: Tries,
+    /// What is kept of its body for another try.
+    replay: Replay<'c>,
     last: Option<Failure>,
     /// Its server's kept connection was dead.
     fresh: bool,
 }
 
 impl<'c> Forwarding<'c> {
-    fn new(client: Client<'c>, job: Box<Job>, now: Option<Instant>) -> Self {
-        Self { client, job, now, tried: Vec::new(), last: None, fresh: false }
+    pub(crate) fn new(client: Client<'c>, job: Box<Job>, now: Option<Instant>) -> Self {
+        let replay = Replay::new(&client.side.worker.shared.replay, job.replay_limit());
+        Self { client, job, now, tries: Tries::default(), replay, last: None, fresh: false }
     }
 
-    async fn run(&mut self) -> Turn {
+    pub(crate) async fn run(&mut self) -> Turn {
         let mut left = 0;
+        let worker = self.client.side.worker;
+        self.job.pool.live.cells.of(worker.index).begin(coarse_millis());
         loop {
             let pool = Arc::clone(&self.job.pool);
-            let pick = match pool.pick(&self.tried, &self.job.key, coarse_millis()) {
+            let ask = Ask {
+                tried: &self.tries.failed,
+                affinity: &self.job.affinity,
+                now: coarse_millis(),
+                random: &worker.random,
+            };
+            let pick = match pool.pick(&ask) {
                 Ok(pick) => pick,
                 Err(none) => match self.fall_back() {
                     true => continue,
@@ -184,10 +71,9 @@ impl<'c> Forwarding<'c> {
                 },
             };
             if let Some(failure) = self.last.take() {
-                pool.live.cells.of(self.client.side.worker.index).retries(failure.cause).add(1);
+                pool.live.cells.of(worker.index).retries(failure.cause).add(1);
             }
-            let now = self.now.take();
-            let tried = attempt(&mut self.client, &self.job, &pool, &pick, self.fresh, now).await;
+            let tried = self.attempt(&pool, &pick).await;
             match self.judge(&pool, pick, tried) {
                 Next::Turn(turn) => return turn,
                 Next::Refuse(status, reason) => return Box::pin(self.refuse(status, reason)).await,
@@ -201,6 +87,22 @@ impl<'c> Forwarding<'c> {
                 return Box::pin(self.refuse(502, "its pool is gone".into())).await;
             }
         }
+    }
+
+    async fn attempt(&mut self, pool: &Arc<Pool>, pick: &Pick<'_>) -> Tried {
+        let began = self.now.take().unwrap_or_else(Instant::now);
+        self.tries.began.get_or_insert(began);
+        self.tries.count += 1;
+        let going = Going {
+            worker: self.client.side.worker,
+            pool,
+            affinity: &self.job.affinity,
+            tries: &self.tries,
+            server: pick.lease.state().id(),
+            repeatable: self.job.repeatable,
+        };
+        let this = Try { job: &self.job, pool, pick, going, fresh: self.fresh, began };
+        attempt(&mut self.client, this, &mut self.replay).await
     }
 
     /// Every try picks from the newest snapshot; `false` when the pool is no longer there.
@@ -224,7 +126,7 @@ impl<'c> Forwarding<'c> {
     fn judge(&mut self, pool: &Arc<Pool>, pick: Pick<'_>, tried: Tried) -> Next {
         match tried {
             Tried::Answered(answered) => self.answered(pool, &pick, answered),
-            Tried::Cut(answered, reason) => self.cut(pool, &pick, answered, &reason),
+            Tried::Cut(answered, reason) => self.cut(pool, &pick, answered, reason),
             Tried::ClientGone(told) => {
                 self.note(&pick, Attempt::Cancelled);
                 match told {
@@ -234,7 +136,11 @@ impl<'c> Forwarding<'c> {
                 Next::Turn(Turn::Cut)
             }
             Tried::Failed(failure) => self.failed(pool, &pick, failure),
-            Tried::Left => Next::SameServer,
+            Tried::Left => {
+                self.tries.count -= 1;
+                Next::SameServer
+            }
+            Tried::LeftAnswer(failure, status) => self.left_answer(pool, &pick, failure, status),
             Tried::Local(reason) => self.local(&pick, reason),
             Tried::Refused(status, reason) => {
                 self.note(&pick, Attempt::Cancelled);
@@ -245,16 +151,19 @@ impl<'c> Forwarding<'c> {
     }
 
     fn answered(&mut self, pool: &Pool, pick: &Pick<'_>, answered: Answered) -> Next {
-        pick.server.state.answered();
+        pick.server.state.answered(&pick.server.spec);
+        self.watch(pool, pick, answered.status >= 500);
         self.note(pick, Attempt::Answered);
         self.passed(pool, pick, answered);
         Next::Turn(if answered.keep_client { Turn::Next } else { Turn::Close })
     }
 
     /// The client must not take a broken answer for a whole one.
-    fn cut(&mut self, pool: &Pool, pick: &Pick<'_>, answered: Answered, reason: &str) -> Next {
+    fn cut(&mut self, pool: &Pool, pick: &Pick<'_>, answered: Answered, reason: String) -> Next {
         self.note(pick, Attempt::Failed);
-        self.log(pick, Attempt::Failed, reason, "the answer was cut");
+        let verdict = Verdict::Ends("some of the answer had been passed on");
+        let failure = Failure { cause: Attempt::Failed, reason, verdict };
+        self.log(pick, &failure, "the answer was cut");
         self.passed(pool, pick, answered);
         if answered.unframed {
             self.client.conn.end.reset_on_close(true);
@@ -265,6 +174,8 @@ impl<'c> Forwarding<'c> {
     fn passed(&mut self, pool: &Pool, pick: &Pick<'_>, answered: Answered) {
         let worker = self.client.side.worker.index;
         pick.server.state.cells.of(worker).codes.count(answered.status);
+        let micros = u64::try_from(answered.after.as_micros()).unwrap_or(u64::MAX);
+        pick.server.state.latency.observe(micros, coarse_millis());
         pool.live.cells.of(worker).upstream_seconds.observe(answered.after);
         if let Some(record) = &mut self.job.seen.record {
             record.upstream_duration = Some(answered.after);
@@ -278,19 +189,55 @@ impl<'c> Forwarding<'c> {
         self.note(pick, failure.cause);
         self.fresh = failure.cause == Attempt::Stale;
         if self.fresh {
-            tracing::debug!(upstream = %pool.name, server = &**state.label(), "a kept connection was dead");
+            // The server is not to blame, and this was no try (nginx gives it back, too).
+            self.tries.count -= 1;
+            tracing::debug!(upstream = %pool.name, server = &**state.label(), then = failure.then(), "a kept connection was dead");
         } else {
-            self.tried.push(state.id());
-            let out = state.failed(&pick.server.spec, coarse_millis());
-            let what =
-                if out && !pool.is_single() { "server failed and is out" } else { "server failed" };
-            self.log(pick, failure.cause, &failure.reason, what);
+            self.blame(pool, pick, &failure);
         }
-        if !failure.may_retry {
+        if failure.verdict != Verdict::GoesOn {
             return Next::Refuse(status_of(failure.cause), String::new());
         }
         self.last = Some(failure);
         Next::Server
+    }
+
+    /// A failure of the server in nginx's sense: it is passed over by whoever picks next, and asked
+    /// by its check, if it has one, how it really is.
+    fn blame(&mut self, pool: &Pool, pick: &Pick<'_>, failure: &Failure) {
+        let state = pick.lease.state();
+        self.tries.failed.push(state.id());
+        let out = state.failed(&pick.server.spec, coarse_millis());
+        self.client.side.worker.shared.suspects.report(state);
+        self.watch(pool, pick, true);
+        let what =
+            if out && !pool.is_single() { "server failed and is out" } else { "server failed" };
+        self.log(pick, failure, what);
+    }
+
+    /// An answer that was left for another server's. 403 and 404 are no failures.
+    fn left_answer(&mut self, pool: &Pool, pick: &Pick<'_>, failure: Failure, status: u16) -> Next {
+        self.note(pick, failure.cause);
+        pick.server.state.cells.of(self.client.side.worker.index).codes.count(status);
+        if matches!(failure.cause, Attempt::Http403 | Attempt::Http404) {
+            pick.server.state.answered(&pick.server.spec);
+            self.tries.failed.push(pick.lease.state().id());
+        } else {
+            self.blame(pool, pick, &failure);
+        }
+        self.fresh = false;
+        self.last = Some(failure);
+        Next::Server
+    }
+
+    /// Counts towards ejection.
+    fn watch(&self, pool: &Pool, pick: &Pick<'_>, bad: bool) {
+        let Some(millis) = pool.answered(pick.server, bad, coarse_millis()) else { return };
+        let worker = self.client.side.worker;
+        if worker.may_log(Line::Failure) {
+            let server = &**pick.server.state.label();
+            tracing::warn!(upstream = %pool.name, server, millis, "server ejected for its answers");
+        }
     }
 
     fn local(&mut self, pick: &Pick<'_>, reason: String) -> Next {
@@ -299,8 +246,9 @@ impl<'c> Forwarding<'c> {
             let (server, request) = (&**pick.lease.state().label(), self.job.seen.id.as_str());
             tracing::error!(upstream = %self.job.pool.name, server, request, reason = &*reason, "no connection for want of local resources");
         }
-        self.tried.push(pick.lease.state().id());
-        self.last = Some(Failure { cause: Attempt::ConnectFailed, reason, may_retry: true });
+        self.tries.failed.push(pick.lease.state().id());
+        let verdict = Verdict::GoesOn;
+        self.last = Some(Failure { cause: Attempt::ConnectFailed, reason, verdict });
         Next::Server
     }
 
@@ -312,7 +260,7 @@ impl<'c> Forwarding<'c> {
         mut head: Vec<u8>,
     ) -> Next {
         let Pick { server: picked, lease } = pick;
-        picked.state.answered();
+        picked.state.answered(&picked.spec);
         let worker = self.client.side.worker.index;
         let cells = picked.state.cells.of(worker);
         cells.attempt(Attempt::Answered).add(1);
@@ -394,11 +342,11 @@ impl<'c> Forwarding<'c> {
         }
     }
 
-    fn log(&self, pick: &Pick<'_>, cause: Attempt, reason: &str, what: &'static str) {
+    fn log(&self, pick: &Pick<'_>, failure: &Failure, what: &'static str) {
         if self.client.side.worker.may_log(Line::Failure) {
-            let (server, cause) = (&**pick.lease.state().label(), cause.label());
-            let request = self.job.seen.id.as_str();
-            tracing::warn!(upstream = %self.job.pool.name, server, cause, reason, request, "{what}");
+            let (server, cause) = (&**pick.lease.state().label(), failure.cause.label());
+            let (request, reason) = (self.job.seen.id.as_str(), &*failure.reason);
+            tracing::warn!(upstream = %self.job.pool.name, server, cause, reason, then = failure.then(), request, "{what}");
         }
     }
 }

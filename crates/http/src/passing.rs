@@ -10,9 +10,11 @@ use tidegate_wire::{
 };
 
 use crate::{
-    begin::Job,
+    attempt::Try,
     edit::{self, Answering},
     exchange::Answered,
+    going::Progress,
+    sticky,
 };
 
 const MAX_RESPONSE_FIELDS: usize = 256;
@@ -34,13 +36,14 @@ pub(crate) enum Unfit {
     Early,
     /// Its body is malformed, and the client has some of it.
     Cut(Answered, String),
+    /// Another server's answer is wanted instead of one of that status.
+    Left(u16),
 }
 
 /// Passing a response head on.
 pub(crate) struct Passing<'p> {
-    pub(crate) job: &'p Job,
-    /// Something was asked.
-    pub(crate) begun: bool,
+    pub(crate) this: &'p Try<'p>,
+    pub(crate) progress: Progress,
     pub(crate) worker: &'p crate::worker::Worker,
     pub(crate) keep: bool,
 }
@@ -62,15 +65,16 @@ impl Passing<'_> {
         let httparse::Status::Complete(size) = parsed else {
             return Ok(None);
         };
-        if !self.begun {
+        if !self.progress.begun {
             return Err(Unfit::Early);
         }
-        let facts = judge_response(&response, self.job.to_head).map_err(Unfit::Bad)?;
+        let facts = judge_response(&response, self.this.job.to_head).map_err(Unfit::Bad)?;
         match facts.status {
             101 => self
                 .switching(&bytes[..size], &facts, response.headers)
                 .map(|head| Some((head, size))),
             100..200 => Ok(Some((self.interim(&bytes[..size], &facts, response.headers), size))),
+            status if self.this.going.leaves(status, self.progress) => Err(Unfit::Left(status)),
             _ => {
                 let (mut flow, answered) = self.passed(&bytes[..size], &facts, response.headers);
                 let used = match flow.absorb(cx, &bytes[size..], client) {
@@ -92,13 +96,13 @@ impl Passing<'_> {
         facts: &ResponseFacts<'_>,
         headers: &[httparse::Header<'_>],
     ) -> Result<Head, Unfit> {
-        let asked = self.job.upgrade.as_deref().unwrap_or_default();
+        let asked = self.this.job.upgrade.as_deref().unwrap_or_default();
         let token = facts.upgrade.unwrap_or_default();
         if !asked.split(", ").any(|one| !one.is_empty() && one.eq_ignore_ascii_case(token)) {
             return Err(Unfit::Bad(BadResponse::Switching));
         }
         let mut head = Vec::with_capacity(256);
-        edit::interim(&mut head, source, facts, headers);
+        edit::interim(&mut head, source, facts, headers, sticky::cookie(self.this).as_deref());
         Ok(Head::Switching(head))
     }
 
@@ -110,8 +114,8 @@ impl Passing<'_> {
         headers: &[httparse::Header<'_>],
     ) -> Head {
         let mut head = Vec::new();
-        if self.job.version == Version::Http11 {
-            edit::interim(&mut head, source, facts, headers);
+        if self.this.job.version == Version::Http11 {
+            edit::interim(&mut head, source, facts, headers, None);
         }
         Head::Interim(head)
     }
@@ -123,11 +127,17 @@ impl Passing<'_> {
         headers: &[httparse::Header<'_>],
     ) -> (Flow, Answered) {
         let unknown = matches!(facts.body, ResponseBody::Chunked | ResponseBody::UntilClose);
-        let unframed = unknown && self.job.version == Version::Http10;
+        let unframed = unknown && self.this.job.version == Version::Http10;
         let chunked = unknown && !unframed;
         let keep_client = self.keep && !unframed;
         let mut head = Vec::with_capacity(512);
-        let answering = Answering { client: self.job.version, keep_alive: keep_client, chunked };
+        let cookie = sticky::cookie(self.this);
+        let answering = Answering {
+            client: self.this.job.version,
+            keep_alive: keep_client,
+            chunked,
+            cookie: cookie.as_deref(),
+        };
         edit::response(&mut head, source, facts, headers, answering, |head| {
             self.worker.with_date(|date| head.field("Date", date.as_bytes()));
         });

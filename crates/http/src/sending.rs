@@ -6,18 +6,18 @@ use tidegate_h1::{Coding, Conn, Decoder, Flow, FlowError, Waiting};
 use tidegate_net::{End, Scratch, Socket};
 use tidegate_wire::Body;
 
+use crate::replay::Replay;
+
 /// The sending half of an exchange. A server may answer, and stop listening, before it has
 /// everything: then the sending is broken and the answer is still read.
 #[derive(Debug)]
-pub(crate) struct Sending<'h> {
+pub(crate) struct Sending<'h, 'm> {
     /// What is left of the head of a request without a body.
     head: &'h [u8],
     /// In a box: most requests have none, and wait all the same.
     body: Option<Box<Flow>>,
-    /// What of the body was read ahead, as long as it may have to be given back: a kept connection
-    /// may turn out to be dead before a byte is written.
-    copy: Option<Vec<u8>>,
-    may_copy: bool,
+    /// What was used up of it.
+    replay: &'h mut Replay<'m>,
     moves: u64,
     broken: bool,
 }
@@ -30,9 +30,13 @@ pub(crate) enum ClientFault {
     Refused(u16, String),
 }
 
-impl<'h> Sending<'h> {
-    /// `reused`: over a connection that may be dead already.
-    pub(crate) fn new(head: &'h [u8], body: Body, max_body: u64, reused: bool) -> Self {
+impl<'h, 'm> Sending<'h, 'm> {
+    pub(crate) fn new(
+        head: &'h [u8],
+        body: Body,
+        max_body: u64,
+        replay: &'h mut Replay<'m>,
+    ) -> Self {
         let flow = |decoder, coding| {
             Some(Box::new(Flow::new(decoder, coding, head.to_vec()).with_limit(max_body)))
         };
@@ -46,8 +50,7 @@ impl<'h> Sending<'h> {
         Self {
             head: if body.is_some() { &[] } else { head },
             body,
-            copy: None,
-            may_copy: reused,
+            replay,
             moves: 0,
             broken: false,
         }
@@ -80,18 +83,9 @@ impl<'h> Sending<'h> {
         let Some(flow) = self.body.as_mut().filter(|flow| !flow.is_done()) else {
             return Ok(());
         };
-        if std::mem::take(&mut self.may_copy) {
-            self.copy = Some(client.ahead().to_vec());
-        }
-        let polled = flow.poll(cx, client, server, scratch);
-        if flow.moves() > 0 {
-            self.copy = None;
-        }
-        match polled {
-            Poll::Ready(Err(FlowError::Sink(_))) => {
-                self.broken = true;
-                self.give_back(client);
-            }
+        let replay = &mut *self.replay;
+        match flow.poll_seen(cx, client, server, scratch, |bytes| replay.keep(bytes)) {
+            Poll::Ready(Err(FlowError::Sink(_))) => self.broken = true,
             Poll::Ready(Err(FlowError::Cut | FlowError::Source(_))) => {
                 return Err(ClientFault::Gone);
             }
@@ -106,12 +100,12 @@ impl<'h> Sending<'h> {
         Ok(())
     }
 
-    /// Nothing was written: the client's bytes are there for another try.
-    fn give_back(&mut self, client: &mut Conn<Socket>) {
-        if let Some(copy) = self.copy.take() {
-            drop(client.take_ahead());
-            client.put_back(copy);
-            self.body = None;
+    /// The client's bytes are there for another try.
+    pub(crate) fn give_back(&mut self, client: &mut Conn<Socket>) {
+        let mut body = self.replay.take();
+        if !body.is_empty() {
+            body.append(&mut client.take_ahead());
+            client.put_back(body);
         }
     }
 
@@ -127,12 +121,22 @@ impl<'h> Sending<'h> {
 
     /// Whether the server may have seen any of it.
     pub(crate) fn is_begun(&self) -> bool {
-        self.moves() > 0
+        self.moves > 0 || self.body.as_ref().is_some_and(|flow| flow.is_sent())
     }
 
-    /// Whether some of the client's body is used up, so that the request cannot be sent again.
+    /// Whether some of the client's body is used up for good: the request cannot be sent again.
     pub(crate) fn is_spent(&self) -> bool {
-        self.body.as_ref().is_some_and(|flow| flow.is_touched())
+        !self.replay.is_complete()
+    }
+
+    /// Whether it could be, had there been memory to keep its body.
+    pub(crate) fn found_no_memory(&self) -> bool {
+        self.replay.found_no_memory()
+    }
+
+    /// The answer is on its way to the client: there will be no other try.
+    pub(crate) fn settle(&mut self) {
+        self.replay.discard();
     }
 
     pub(crate) fn moves(&self) -> u64 {

@@ -31,7 +31,7 @@ impl Variables<'_> {
         out
     }
 
-    fn value(&self, variable: &Variable) -> Option<Cow<'_, str>> {
+    pub(crate) fn value(&self, variable: &Variable) -> Option<Cow<'_, str>> {
         Some(match variable {
             Variable::ClientIp => self.client?.to_string().into(),
             Variable::Cookie(name) => cookie(self.headers, name)?.into(),

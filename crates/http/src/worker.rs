@@ -9,12 +9,13 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
+use tidegate_health::Suspects;
 use tidegate_metrics::{Counter, Gauge, PerWorker};
 use tidegate_net::{Scratch, Timers, coarse_millis};
 use tidegate_pool::{Budget, Idle};
 use tidegate_table::{PoolLive, Reader, Series, Snapshot, Table};
 
-use crate::{access::AccessLog, identity::RequestId, listener::Listener};
+use crate::{access::AccessLog, identity::RequestId, listener::Listener, replay::ReplayMemory};
 
 /// How often idle connections are looked after.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -40,6 +41,10 @@ pub struct Shared {
     pub budget: Arc<Budget>,
     pub totals: PerWorker<Totals>,
     pub access: Option<AccessLog>,
+    /// For bodies that may have to be sent again.
+    pub replay: Arc<ReplayMemory>,
+    /// Who asks the checks about a server that failed a request.
+    pub suspects: Suspects,
 }
 
 /// One worker's counts about itself.
@@ -73,7 +78,7 @@ pub struct Worker {
     pub timers: Timers,
     pub idle: RefCell<Idle>,
     reader: RefCell<Reader>,
-    random: RefCell<fastrand::Rng>,
+    pub(crate) random: RefCell<fastrand::Rng>,
     date: RefCell<(u64, String)>,
     series: RefCell<HashMap<(usize, usize, usize), Known, RandomState>>,
     /// While the process stops: how long a connection may wait for its next request.

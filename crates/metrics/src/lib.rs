@@ -5,7 +5,9 @@
 mod cells;
 mod codes;
 mod histogram;
+mod recent;
 
 pub use cells::{Counter, Gauge, PerWorker};
 pub use codes::Codes;
 pub use histogram::{BOUNDS, Histogram, Totals};
+pub use recent::Recent;

@@ -4,7 +4,9 @@
 //! The whole grammar of nginx is read. What Tidegate has is applied; what it lacks is refused with
 //! its line and name, so that nothing is accepted and then ignored.
 
+mod check;
 mod directives;
+mod method;
 mod print;
 mod server;
 mod time;
@@ -14,7 +16,7 @@ use std::fmt;
 
 pub use print::{Shown, detail, lines, shown};
 
-use crate::{Balance, UpstreamSpec};
+use crate::{Balance, UpstreamSpec, WhenAllDown};
 use directives::Reading;
 use tokens::Tokens;
 
@@ -32,7 +34,8 @@ pub struct Refusal {
 }
 
 /// Reads the body of a dyups POST: what it says about a pool. `servers` and `balance` are always
-/// set, for a body without a method asks for round robin; the rest only when the body says it.
+/// set, for a body without a method asks for round robin; the rest only when the body says it. One
+/// without `check` asks for none; with one, nobody is tried once all are down, as in Tengine.
 ///
 /// `zone` is read and means nothing here: the state of a pool is shared by all workers anyway.
 ///
@@ -47,7 +50,9 @@ pub fn parse(body: &[u8]) -> Result<UpstreamSpec, Refusal> {
         let directive = directive?;
         reading.apply(&directive).map_err(|reason| Refusal::at(directive.line, reason))?;
     }
-    let Reading { mut spec, servers, .. } = reading;
+    let Reading { mut spec, servers, checking } = reading;
+    spec.check = checking.finish()?;
+    spec.when_all_down = spec.check.as_ref().map(|_| WhenAllDown::Fail);
     // nginx counts a server that is `down` as one, a backup not.
     if servers.iter().all(|server| server.backup) {
         return Err(Refusal::whole("no servers in upstream (backup ones do not count)".into()));

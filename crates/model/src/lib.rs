@@ -15,4 +15,4 @@ pub use name::Name;
 pub use route::{HostPattern, PathPattern, Route};
 pub use template::Template;
 pub use units::{Size, Span};
-pub use upstream::{Balance, Resolved, ServerSpec, Upstream, UpstreamSpec, WhenAllDown};
+pub use upstream::{Balance, Check, Resolved, ServerSpec, Upstream, UpstreamSpec, WhenAllDown};

@@ -133,7 +133,7 @@ impl Template {
 }
 
 impl Variable {
-    fn parse(name: &str) -> Option<Self> {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
         if let Some((kind, argument)) = name.split_once(':') {
             return match kind {
                 _ if argument.is_empty() => None,

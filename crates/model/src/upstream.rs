@@ -2,11 +2,23 @@
 //! the defaults are filled in ([`Upstream`]). The specification is what the journal keeps and what
 //! the admin API shows; its serde form is the shape of interface §2 and §3.2.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+mod balance;
+mod check;
+mod eject;
+mod next;
+mod server;
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Address, Span, Template};
+use crate::{Span, Template};
+
+pub use balance::{Balance, HashKey, Sticky, WhenAllDown};
+pub use check::{Check, CheckKind, CheckSpec, CheckStart, ExpectBody, MIN_INTERVAL, StatusPattern};
+pub use eject::{Eject, EjectSpec};
+pub use next::{Condition, Conditions, Next, NextSpec, Share};
+pub use server::ServerSpec;
 
 /// A pool as defined: what is absent comes from `[upstream_defaults]`, then from the built-in values.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -28,8 +40,21 @@ pub struct UpstreamSpec {
     pub host_header: Option<Template>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub when_all_down: Option<WhenAllDown>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hash_key: Option<HashKey>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<Sticky>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolve_interval: Option<Span>,
     #[serde(skip_serializing_if = "TimeoutsSpec::is_empty")]
     pub timeouts: TimeoutsSpec,
+    #[serde(skip_serializing_if = "NextSpec::is_empty")]
+    pub next: NextSpec,
+    #[serde(skip_serializing_if = "EjectSpec::is_empty")]
+    pub eject: EjectSpec,
+    /// `None`: not even the table is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub check: Option<CheckSpec>,
     #[serde(skip_serializing_if = "TunnelSpec::is_empty")]
     pub tunnel: TunnelSpec,
 }
@@ -54,58 +79,6 @@ pub struct TunnelSpec {
     pub idle_timeout: Option<Span>,
 }
 
-/// One server of a pool, with the defaults of nginx's `server` line.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ServerSpec {
-    pub address: Address,
-    /// 0: no new requests or tunnels.
-    #[serde(default = "one")]
-    pub weight: u32,
-    /// Requests and tunnels at once; 0: no limit.
-    #[serde(default)]
-    pub max_conns: u32,
-    /// Failures within `fail_timeout` that mark it failed; 0: never.
-    #[serde(default = "one")]
-    pub max_fails: u32,
-    #[serde(default = "ten_seconds")]
-    pub fail_timeout: Span,
-    #[serde(default)]
-    pub backup: bool,
-    #[serde(default)]
-    pub down: bool,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub tags: BTreeMap<String, String>,
-}
-
-const fn one() -> u32 {
-    1
-}
-
-const fn ten_seconds() -> Span {
-    Span::from_secs(10)
-}
-
-/// How a server is chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Balance {
-    IpHash,
-    #[default]
-    RoundRobin,
-}
-
-/// What happens when nobody is eligible only because of failures.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WhenAllDown {
-    /// Answer at once, as nginx does.
-    Fail,
-    /// Pick as if none were marked.
-    #[default]
-    TryAll,
-}
-
 /// A pool as meant: nothing is optional any more.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Upstream {
@@ -119,6 +92,13 @@ pub struct Upstream {
     pub keepalive_time: Span,
     pub host_header: Template,
     pub when_all_down: WhenAllDown,
+    pub hash_key: HashKey,
+    pub sticky: Option<Sticky>,
+    /// How often host names are looked up again.
+    pub resolve_interval: Span,
+    pub next: Next,
+    pub eject: Eject,
+    pub check: Option<Arc<Check>>,
     pub connect_timeout: Span,
     pub send_timeout: Span,
     pub read_timeout: Span,
@@ -127,21 +107,6 @@ pub struct Upstream {
 
 /// What the host names of a pool were resolved to, by the text of the address.
 pub type Resolved = BTreeMap<String, Vec<SocketAddr>>;
-
-impl ServerSpec {
-    pub fn new(address: Address) -> Self {
-        Self {
-            address,
-            weight: one(),
-            max_conns: 0,
-            max_fails: one(),
-            fail_timeout: ten_seconds(),
-            backup: false,
-            down: false,
-            tags: BTreeMap::new(),
-        }
-    }
-}
 
 impl UpstreamSpec {
     /// The pool this definition means when `defaults` fill its gaps.
@@ -164,6 +129,12 @@ impl UpstreamSpec {
                 Template::parse("${header:host}").expect("the built-in template is one")
             ),
             when_all_down: pick!(when_all_down, WhenAllDown::default()),
+            hash_key: pick!(hash_key, HashKey::default()),
+            sticky: self.sticky.clone().or_else(|| defaults.sticky.clone()),
+            resolve_interval: pick!(resolve_interval, Span::from_secs(30)),
+            next: self.next.resolve(&defaults.next),
+            eject: self.eject.resolve(&defaults.eject),
+            check: CheckSpec::resolve(self.check.as_ref(), defaults.check.as_ref()).map(Arc::new),
             connect_timeout: pick!(timeouts.connect, Span::from_secs(3)),
             send_timeout: pick!(timeouts.send, Span::from_secs(60)),
             read_timeout: pick!(timeouts.read, Span::from_secs(60)),

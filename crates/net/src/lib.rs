@@ -9,6 +9,7 @@ mod end;
 mod listen;
 mod scratch;
 mod timer;
+mod tls;
 
 pub use clock::{LAG, coarse, coarse_millis};
 pub use connect::{ConnectError, Place, connect, is_local_error};
@@ -17,3 +18,4 @@ pub use end::{End, Socket};
 pub use listen::{Acceptor, Bound, ListenAddress, ListenError, Options, Peer, bind};
 pub use scratch::{Lent, ROOM, SIZE, Scratch};
 pub use timer::{Timer, Timers};
+pub use tls::{TlsHandshake, TlsInquiry};

@@ -1,6 +1,7 @@
 //! What a request pays for the table, and what a change of it costs.
 
 use std::{
+    cell::RefCell,
     future::Future,
     hint::black_box,
     path::PathBuf,
@@ -12,9 +13,10 @@ use std::{
 };
 
 use divan::Bencher;
-use tidegate_balance::Key;
-use tidegate_model::{Address, Name, Resolved, ServerSpec, UpstreamSpec};
-use tidegate_table::{Change, FilePool, FileState, Operation, Options, Origin, Table};
+use tidegate_model::{Address, Balance, Name, Resolved, ServerSpec, UpstreamSpec};
+use tidegate_table::{
+    Affinity, Ask, Change, FilePool, FileState, Hashed, Operation, Options, Origin, Table,
+};
 
 fn main() {
     divan::main();
@@ -68,12 +70,58 @@ fn change(table: &Table, round: usize) {
     }
 }
 
-#[divan::bench(args = [2, 10, 2_000, 10_000])]
-fn pick(bencher: Bencher, servers: usize) {
-    let snapshot = table(1, servers).snapshot();
+const SIZES: [usize; 5] = [2, 10, 100, 2_000, 10_000];
+
+#[divan::bench(args = SIZES)]
+fn pick_round_robin(bencher: Bencher, servers: usize) {
+    pick(bencher, servers, Balance::RoundRobin);
+}
+
+#[divan::bench(args = SIZES)]
+fn pick_least_conn(bencher: Bencher, servers: usize) {
+    pick(bencher, servers, Balance::LeastConn);
+}
+
+#[divan::bench(args = SIZES)]
+fn pick_random_two(bencher: Bencher, servers: usize) {
+    pick(bencher, servers, Balance::RandomTwo);
+}
+
+#[divan::bench(args = SIZES)]
+fn pick_ewma(bencher: Bencher, servers: usize) {
+    pick(bencher, servers, Balance::Ewma);
+}
+
+#[divan::bench(args = SIZES)]
+fn pick_ip_hash(bencher: Bencher, servers: usize) {
+    pick(bencher, servers, Balance::IpHash);
+}
+
+#[divan::bench(args = SIZES)]
+fn pick_hash(bencher: Bencher, servers: usize) {
+    pick(bencher, servers, Balance::Hash);
+}
+
+#[divan::bench(args = SIZES)]
+fn pick_maglev(bencher: Bencher, servers: usize) {
+    pick(bencher, servers, Balance::Maglev);
+}
+
+fn pick(bencher: Bencher, servers: usize, balance: Balance) {
+    let mut file = file(1, servers);
+    file.pools[0].spec.balance = Some(balance);
+    let snapshot = open(file, None).snapshot();
     let pool = snapshot.pool("pool0").expect("it is there");
-    let client = Key::from(None);
-    bencher.bench_local(|| drop(black_box(pool.pick(&[], &client, 1))));
+    let random = RefCell::new(fastrand::Rng::with_seed(7));
+    let mut client = 0_u32;
+    bencher.bench_local(|| {
+        client = client.wrapping_add(1);
+        let address = std::net::IpAddr::from(client.to_be_bytes());
+        let key = Hashed::of(&client.to_le_bytes());
+        let affinity = Affinity { key, ..Affinity::of_client(Some(address)) };
+        let ask = Ask { tried: &[], affinity: &affinity, now: 1, random: &random };
+        drop(black_box(pool.pick(&ask)));
+    });
 }
 
 #[divan::bench]

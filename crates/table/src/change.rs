@@ -54,6 +54,12 @@ pub enum Operation {
         spec: UpstreamSpec,
         resolved: Resolved,
     },
+    /// Host names of the pool have other addresses now; what is not among `resolved` keeps those
+    /// it had. Who defined the pool stays the same.
+    Resolve {
+        name: Name,
+        resolved: Resolved,
+    },
 }
 
 /// Where a change came from.
@@ -63,6 +69,8 @@ pub enum Origin {
     Api,
     Dyups,
     File,
+    /// Host names were looked up again.
+    Resolver,
 }
 
 /// Operations that take effect together or not at all.
@@ -117,7 +125,7 @@ pub enum Refused {
 }
 
 impl Origin {
-    pub const ALL: [Self; 3] = [Self::Api, Self::Dyups, Self::File];
+    pub const ALL: [Self; 4] = [Self::Api, Self::Dyups, Self::File, Self::Resolver];
 
     /// The label `source` of `tidegate_changes_total`.
     pub fn label(self) -> &'static str {
@@ -125,12 +133,13 @@ impl Origin {
             Self::Api => "api",
             Self::Dyups => "dyups",
             Self::File => "file",
+            Self::Resolver => "resolver",
         }
     }
 
     pub(crate) fn source(self) -> Source {
         match self {
-            Self::Api | Self::Dyups => Source::Api,
+            Self::Api | Self::Dyups | Self::Resolver => Source::Api,
             Self::File => Source::File,
         }
     }

@@ -6,13 +6,13 @@ use std::{
     sync::Arc,
 };
 
-use tidegate_model::{Name, UpstreamSpec};
+use tidegate_model::{Check, Name, UpstreamSpec, upstream::CheckStart};
 
 use crate::{
     departed::{Departed, Identity},
     effect::{Definition, Effect, Mark, Marks},
     live::PoolLive,
-    pool::{Parts, Pool},
+    pool::{Parts, Pool, Server},
     snapshot::{Routes, Snapshot},
     state::ServerState,
 };
@@ -34,13 +34,38 @@ pub(crate) struct Staged {
     pub(crate) changed: Vec<Name>,
     pub(crate) leaving: HashMap<Identity, Arc<ServerState>>,
     /// Servers that had left and are listed again.
-    pub(crate) returning: Vec<Arc<ServerState>>,
+    pub(crate) returning: Vec<(Arc<ServerState>, Option<CheckStart>)>,
+    /// What begins for servers that stay.
+    pub(crate) turning: Vec<(Arc<ServerState>, Turning)>,
     pub(crate) added: usize,
+}
+
+/// What a change of its pool begins for a server that stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turning {
+    /// Another check, or (`None`) the end of checking.
+    Check(Option<CheckStart>),
+    /// It was down: a slow start.
+    Ramp,
 }
 
 impl Staged {
     pub(crate) fn generation(&self) -> u64 {
         self.head.snapshot.generation
+    }
+
+    /// Tells servers that others know already what begins for them. Before the swap: nobody who
+    /// sees the new list may take one for something it no longer is.
+    pub(crate) fn settle(&self) {
+        for (state, start) in &self.returning {
+            state.come_back(*start);
+        }
+        for (state, turning) in &self.turning {
+            match turning {
+                Turning::Check(start) => state.health.restart(*start, false),
+                Turning::Ramp => state.health.ramp(),
+            }
+        }
     }
 }
 
@@ -61,6 +86,7 @@ impl<'d> Stage<'d> {
             changed: Vec::new(),
             leaving: HashMap::new(),
             returning: Vec::new(),
+            turning: Vec::new(),
             added: 0,
         };
         Self { generation: snapshot.generation + 1, departed, workers, snapshot, staged }
@@ -126,15 +152,31 @@ impl<'d> Stage<'d> {
         let key = definition.name.folded();
         let previous = self.snapshot.pools.get(&key).cloned();
         let parts = self.parts(definition, generation, previous.as_deref());
+        let check = parts.upstream.check.clone();
+        let joining = Joining {
+            pool: &definition.name,
+            start: check.as_ref().map(|check| check.start),
+            is_late: previous.is_some(),
+        };
         let known: HashMap<_, _> = previous.iter().flat_map(|pool| listed(pool)).collect();
         let pool = Pool::build(parts, |address, ordinal| match known.get(&(address, ordinal)) {
-            Some(state) => Arc::clone(state),
-            None => self.join(&definition.name, address, ordinal),
+            Some(server) => Arc::clone(&server.state),
+            None => self.join(&joining, address, ordinal),
         });
+        if let Some(previous) = &previous {
+            let before = previous.upstream.check.as_deref();
+            let stay = pool
+                .servers
+                .iter()
+                .filter_map(|server| Some((*known.get(&(&*server.key, server.ordinal))?, server)));
+            self.staged.turning.extend(stay.filter_map(|(old, new)| {
+                Some((Arc::clone(&new.state), turning(before, check.as_deref(), old, new)?))
+            }));
+        }
         let kept: HashSet<u64> = pool.servers.iter().map(|server| server.state.id()).collect();
-        for ((address, ordinal), state) in known {
-            if !kept.contains(&state.id()) {
-                self.leave(&key, address, ordinal, state);
+        for ((address, ordinal), server) in known {
+            if !kept.contains(&server.state.id()) {
+                self.leave(&key, address, ordinal, &server.state);
             }
         }
         self.staged.head.next_order =
@@ -160,8 +202,8 @@ impl<'d> Stage<'d> {
     fn delete(&mut self, name: &Name) {
         let key = name.folded();
         if let Some(pool) = self.snapshot.pools.remove(&key) {
-            for ((address, ordinal), state) in listed(&pool) {
-                self.leave(&key, address, ordinal, state);
+            for ((address, ordinal), server) in listed(&pool) {
+                self.leave(&key, address, ordinal, &server.state);
             }
             self.staged.changed.push(pool.name.clone());
         }
@@ -173,23 +215,55 @@ impl<'d> Stage<'d> {
     }
 
     /// The state of a server the pool did not list: the one it had, if anything still holds that.
-    fn join(&mut self, pool: &Name, address: &str, ordinal: u32) -> Arc<ServerState> {
-        let identity = Identity { pool: pool.folded(), address: address.into(), ordinal };
+    fn join(&mut self, joining: &Joining<'_>, address: &str, ordinal: u32) -> Arc<ServerState> {
+        let identity = Identity { pool: joining.pool.folded(), address: address.into(), ordinal };
         if let Some(state) = self.staged.leaving.remove(&identity) {
+            self.staged.turning.push((Arc::clone(&state), Turning::Check(joining.start)));
             return state;
         }
         self.staged.added += 1;
         if let Some(state) = self.departed.find(&identity) {
-            self.staged.returning.push(Arc::clone(&state));
+            self.staged.returning.push((Arc::clone(&state), joining.start));
             return state;
         }
-        Arc::new(ServerState::new(pool, address, ordinal, self.workers))
+        let state = ServerState::new(joining.pool, address, ordinal, self.workers);
+        // Nobody else knows it yet.
+        state.health.restart(joining.start, true);
+        if joining.is_late {
+            state.health.ramp();
+        }
+        Arc::new(state)
+    }
+}
+
+/// How servers come into a pool.
+struct Joining<'n> {
+    pool: &'n Name,
+    start: Option<CheckStart>,
+    /// The pool was serving before.
+    is_late: bool,
+}
+
+/// What a change of the pool begins for a server it keeps.
+fn turning(
+    before: Option<&Check>,
+    after: Option<&Check>,
+    old: &Server,
+    new: &Server,
+) -> Option<Turning> {
+    let is_back = old.spec.down && !new.spec.down;
+    match (before, after) {
+        // Whoever was down has to show that it is well, whatever was known of it.
+        (_, Some(_)) if is_back => Some(Turning::Check(Some(CheckStart::Down))),
+        (Some(before), Some(after)) if before.asks_as(after) => None,
+        (_, Some(after)) => Some(Turning::Check(Some(after.start))),
+        (Some(_), None) => Some(Turning::Check(None)),
+        (None, None) if is_back => Some(Turning::Ramp),
+        (None, None) => None,
     }
 }
 
 /// The servers of a pool by what they are told apart by.
-fn listed(pool: &Pool) -> impl Iterator<Item = ((&str, u32), &Arc<ServerState>)> {
-    pool.servers
-        .iter()
-        .map(|server| ((server.spec.address.as_str(), server.ordinal), &server.state))
+fn listed(pool: &Pool) -> impl Iterator<Item = ((&str, u32), &Server)> {
+    pool.servers.iter().map(|server| ((&*server.key, server.ordinal), server))
 }

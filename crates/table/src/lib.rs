@@ -3,10 +3,12 @@
 //! journal that keeps every acknowledged change.
 #![forbid(unsafe_code)]
 
+mod affinity;
 mod change;
 mod departed;
 mod effect;
 mod head;
+mod health;
 mod journal;
 mod live;
 mod plan;
@@ -19,12 +21,14 @@ mod snapshot;
 mod state;
 mod writer;
 
+pub use affinity::{Affinity, Hashed, parse_token, print_token, token};
 pub use change::{
     Applied, Change, FilePool, FileState, Operation, Options, Origin, Refused, Reloaded,
 };
+pub use health::{Ailment, Checked, Health, Probed, Turned};
 pub use journal::record::Unreadable;
 pub use live::{Attempt, Close, PoolCells, PoolLive, Series, SeriesKey, ServerCells};
-pub use pool::{NoServer, Parts, Pick, Pool, Server, Source, Target};
+pub use pool::{Ask, NoServer, Parts, Pick, Pool, Server, Source, Standing, Target};
 pub use published::{ChangeTotals, Outcome, Reader};
 pub use recovery::{OpenError, Recovered};
 pub use snapshot::{Pools, Routes, Snapshot};

@@ -3,10 +3,14 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
-use tidegate_metrics::{Codes, Counter, Histogram, PerWorker};
+use tidegate_metrics::{Codes, Counter, Histogram, PerWorker, Recent};
+use tidegate_model::upstream::Share;
 
 /// How an attempt at a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +23,14 @@ pub enum Attempt {
     ConnectTimedOut,
     /// The connection broke before the answer's head was complete.
     Failed,
+    /// An answer of that status came, and the request went on to another server.
+    Http403,
+    Http404,
+    Http429,
+    Http500,
+    Http502,
+    Http503,
+    Http504,
     /// The answer was not HTTP.
     Malformed,
     /// A kept connection turned out to be dead; the server is not blamed.
@@ -27,12 +39,19 @@ pub enum Attempt {
 }
 
 impl Attempt {
-    pub const ALL: [(Self, &'static str); 8] = [
+    pub const ALL: [(Self, &'static str); 15] = [
         (Self::Answered, "answered"),
         (Self::Cancelled, "cancelled"),
         (Self::ConnectFailed, "connect_failed"),
         (Self::ConnectTimedOut, "connect_timeout"),
         (Self::Failed, "failed"),
+        (Self::Http403, "http_403"),
+        (Self::Http404, "http_404"),
+        (Self::Http429, "http_429"),
+        (Self::Http500, "http_500"),
+        (Self::Http502, "http_502"),
+        (Self::Http503, "http_503"),
+        (Self::Http504, "http_504"),
         (Self::Malformed, "malformed"),
         (Self::Stale, "stale"),
         (Self::TimedOut, "timeout"),
@@ -96,9 +115,27 @@ pub struct PoolCells {
     /// From the pick to the answer's head, of the last attempt.
     pub upstream_seconds: Histogram,
     retries: [Counter; Attempt::ALL.len()],
+    /// First attempts, by second.
+    recent: Recent,
+    /// Retries because of a status or time-out, by second.
+    recent_retries: Recent,
+    /// Retries that the budget refused.
+    pub budget_exhausted: Counter,
+    /// Bodies that found no room to be kept for a retry.
+    pub replay_refused: Counter,
 }
 
+/// A retry budget looks back so far.
+const BUDGET_SECONDS: u64 = 10;
+/// So many retries a second are always allowed.
+const ALWAYS: u64 = 10;
+
 impl PoolCells {
+    /// A request comes, at `now` in milliseconds.
+    pub fn begin(&self, now: u64) {
+        self.recent.add(now / 1_000, 1);
+    }
+
     /// Attempts that were followed by another, by what ended them.
     pub fn retries(&self, cause: Attempt) -> &Counter {
         &self.retries[cause as usize]
@@ -115,13 +152,49 @@ pub type SeriesKey = (Arc<str>, Arc<str>);
 #[derive(Debug)]
 pub struct PoolLive {
     pub cells: PerWorker<PoolCells>,
+    /// Servers ejected for their answers, by whoever saw it.
+    ejections: AtomicU64,
     workers: usize,
     requests: Mutex<BTreeMap<SeriesKey, Arc<Series>>>,
 }
 
 impl PoolLive {
     pub fn new(workers: usize) -> Self {
-        Self { cells: PerWorker::new(workers), workers, requests: Mutex::default() }
+        Self {
+            cells: PerWorker::new(workers),
+            ejections: AtomicU64::new(0),
+            workers,
+            requests: Mutex::default(),
+        }
+    }
+
+    /// Asks for one more retry because of a status or time-out, at `now` in milliseconds: the
+    /// pool's budget allows `share` of the last ten seconds' requests, and ten a second in any case.
+    /// Workers that ask at the same moment may together get a few too many.
+    pub fn take_retry(&self, worker: usize, share: Share, now: u64) -> bool {
+        let second = now / 1_000;
+        let over = |seconds, of: fn(&PoolCells) -> &Recent| {
+            self.cells.sum(|cells| of(cells).over(second, seconds))
+        };
+        let allowed = over(1, |cells| &cells.recent_retries) < ALWAYS
+            || over(BUDGET_SECONDS, |cells| &cells.recent_retries)
+                < share.of(over(BUDGET_SECONDS, |cells| &cells.recent));
+        let cells = self.cells.of(worker);
+        if allowed {
+            cells.recent_retries.add(second, 1);
+        } else {
+            cells.budget_exhausted.add(1);
+        }
+        allowed
+    }
+
+    pub(crate) fn ejected(&self) {
+        self.ejections.fetch_add(1, Relaxed);
+    }
+
+    /// Servers ejected so far.
+    pub fn ejections(&self) -> u64 {
+        self.ejections.load(Relaxed)
     }
 
     /// The series of a listener and a route. Takes a lock: workers keep what they got.
@@ -141,6 +214,17 @@ impl PoolLive {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn retries_may_add_their_share_and_ten_a_second() {
+        let live = PoolLive::new(2);
+        (0..2).for_each(|worker| (0..500).for_each(|_| live.cells.of(worker).begin(5_000)));
+        let take = |worker, now| live.take_retry(worker, Share::from_percent(20), now);
+        assert_eq!((0..300).filter(|at| take(at % 2, 5_500)).count(), 200);
+        assert_eq!((0..300).filter(|at| take(at % 2, 6_000)).count(), 10);
+        assert_eq!(live.cells.sum(|cells| cells.budget_exhausted.value()), 390);
+        assert_eq!((0..300).filter(|_| take(0, 40_000)).count(), 10);
+    }
 
     #[test]
     fn labels_stand_at_the_index_of_their_variant() {

@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc};
 use tidegate_model::{
     Balance, Name, Resolved, UpstreamSpec,
     address::Place,
-    upstream::{TimeoutsSpec, TunnelSpec},
+    upstream::{EjectSpec, NextSpec, TimeoutsSpec, TunnelSpec},
 };
 
 use crate::{
@@ -28,7 +28,7 @@ pub(crate) fn effects(
 
 /// Refuses a definition that could never serve, as nginx would.
 pub(crate) fn check(definition: &Definition, defaults: &UpstreamSpec) -> Result<(), Refused> {
-    let Definition { name, spec, resolved, .. } = definition;
+    let Definition { name, spec, .. } = definition;
     let invalid = |reason: String| Err(Refused::Invalid { pool: name.clone(), reason });
     let servers = spec.servers.as_deref().unwrap_or_default();
     if !servers.is_empty() && servers.iter().all(|server| server.backup) {
@@ -38,14 +38,21 @@ pub(crate) fn check(definition: &Definition, defaults: &UpstreamSpec) -> Result<
     if balance == Balance::IpHash && servers.iter().any(|server| server.backup) {
         return invalid("balancing by ip_hash does not go with backup servers".into());
     }
-    let unresolved = servers.iter().find(|server| {
+    Ok(())
+}
+
+/// Refuses a definition by host names that nobody has found, as nginx would. The file may have
+/// them: a name server that is out for a moment must not keep a proxy from starting.
+fn check_names(definition: &Definition) -> Result<(), Refused> {
+    let Definition { name, spec, resolved, .. } = definition;
+    let unresolved = spec.servers.iter().flatten().find(|server| {
         matches!(server.address.place(), Place::Host(..))
             && resolved.get(server.address.as_str()).is_none_or(Vec::is_empty)
     });
-    match unresolved {
-        Some(server) => invalid(format!("host not found: \"{}\"", server.address)),
-        None => Ok(()),
-    }
+    unresolved.map_or(Ok(()), |server| {
+        let reason = format!("host not found: \"{}\"", server.address);
+        Err(Refused::Invalid { pool: name.clone(), reason })
+    })
 }
 
 struct Plan<'h> {
@@ -69,6 +76,7 @@ impl Plan<'_> {
                 self.put(name, overlay(&before.spec, patch), resolved)
             }
             Operation::Put { name, spec, resolved } => self.put(name, spec, resolved.into()),
+            Operation::Resolve { name, resolved } => self.resolve(name, resolved),
         }
     }
 
@@ -91,6 +99,22 @@ impl Plan<'_> {
         let definition =
             Definition { name, order, source: self.source, spec: Arc::new(spec), resolved };
         check(&definition, &self.head.defaults)?;
+        check_names(&definition)?;
+        self.drafts.insert(definition.name.folded(), Some(definition.clone()));
+        Ok(Effect::PoolPut(definition))
+    }
+
+    fn resolve(&mut self, name: Name, news: Resolved) -> Result<Effect, Refused> {
+        let Some(mut definition) = self.current(&name) else {
+            return Err(Refused::NotFound(name));
+        };
+        let mut resolved = Resolved::clone(&definition.resolved);
+        let named = |text: &String| {
+            let servers = definition.spec.servers.iter().flatten();
+            servers.into_iter().any(|server| server.address.as_str() == *text)
+        };
+        resolved.extend(news.into_iter().filter(|(text, _)| named(text)));
+        definition.resolved = resolved.into();
         self.drafts.insert(definition.name.folded(), Some(definition.clone()));
         Ok(Effect::PoolPut(definition))
     }
@@ -104,7 +128,8 @@ impl Plan<'_> {
     }
 }
 
-/// Taken apart whole, so that a new key cannot be forgotten here.
+/// A dyups body replaces servers, method and check, and leaves the rest unless it speaks of it
+/// (interface §3.1). Taken apart whole, so that a new key cannot be forgotten here.
 fn overlay(base: &UpstreamSpec, patch: UpstreamSpec) -> UpstreamSpec {
     let UpstreamSpec {
         balance,
@@ -115,10 +140,19 @@ fn overlay(base: &UpstreamSpec, patch: UpstreamSpec) -> UpstreamSpec {
         keepalive_time,
         host_header,
         when_all_down,
+        hash_key,
+        sticky,
+        resolve_interval,
         timeouts: TimeoutsSpec { connect, send, read },
+        next: NextSpec { on, tries, timeout, replay_buffer, budget },
+        eject: EjectSpec { consecutive_5xx, latency_factor, base: eject_base, max_share },
         tunnel: TunnelSpec { idle_timeout },
+        check,
     } = patch;
+    // The policy that came with a check leaves with it.
+    let policy = if check.is_none() && base.check.is_some() { None } else { base.when_all_down };
     UpstreamSpec {
+        hash_key: if balance.is_some() { hash_key } else { base.hash_key.clone() },
         balance: balance.or(base.balance),
         servers: servers.or_else(|| base.servers.clone()),
         keepalive: keepalive.or(base.keepalive),
@@ -126,12 +160,28 @@ fn overlay(base: &UpstreamSpec, patch: UpstreamSpec) -> UpstreamSpec {
         keepalive_requests: keepalive_requests.or(base.keepalive_requests),
         keepalive_time: keepalive_time.or(base.keepalive_time),
         host_header: host_header.or_else(|| base.host_header.clone()),
-        when_all_down: when_all_down.or(base.when_all_down),
+        when_all_down: when_all_down.or(policy),
+        sticky: sticky.or_else(|| base.sticky.clone()),
+        resolve_interval: resolve_interval.or(base.resolve_interval),
         timeouts: TimeoutsSpec {
             connect: connect.or(base.timeouts.connect),
             send: send.or(base.timeouts.send),
             read: read.or(base.timeouts.read),
         },
+        next: NextSpec {
+            on: on.or(base.next.on),
+            tries: tries.or(base.next.tries),
+            timeout: timeout.or(base.next.timeout),
+            replay_buffer: replay_buffer.or(base.next.replay_buffer),
+            budget: budget.or(base.next.budget),
+        },
+        eject: EjectSpec {
+            consecutive_5xx: consecutive_5xx.or(base.eject.consecutive_5xx),
+            latency_factor: latency_factor.or(base.eject.latency_factor),
+            base: eject_base.or(base.eject.base),
+            max_share: max_share.or(base.eject.max_share),
+        },
         tunnel: TunnelSpec { idle_timeout: idle_timeout.or(base.tunnel.idle_timeout) },
+        check,
     }
 }

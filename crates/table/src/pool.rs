@@ -1,17 +1,23 @@
 //! A pool as requests see it: its settings, its servers with their live state, and the pick.
 
-use std::{net::SocketAddr, sync::Arc};
+mod standing;
+mod tier;
 
+use std::{cell::RefCell, net::SocketAddr, sync::Arc};
+
+use fastrand::Rng;
 use serde::{Deserialize, Serialize};
-use tidegate_balance::{Key, Rotation, ip_hash};
 use tidegate_model::{
-    Balance, Name, Resolved, ServerSpec, Upstream, UpstreamSpec, WhenAllDown, address::Place,
+    Name, Resolved, ServerSpec, Upstream, UpstreamSpec, WhenAllDown, address::Place,
 };
 
 use crate::{
+    affinity::{Affinity, token},
     live::PoolLive,
     state::{Lease, ServerState},
 };
+pub use standing::Standing;
+use tier::{Choice, Tier};
 
 /// Who defined a pool last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,7 +53,9 @@ pub struct Pool {
 #[derive(Debug)]
 pub struct Server {
     pub spec: ServerSpec,
-    /// Tells servers of equal address apart.
+    /// What the pool knows it by: its address as typed, and for a host name which of its addresses.
+    pub key: Arc<str>,
+    /// Tells servers of equal key apart.
     pub ordinal: u32,
     pub target: Target,
     pub state: Arc<ServerState>,
@@ -76,15 +84,15 @@ pub enum NoServer {
     Empty,
 }
 
-/// The servers of one rank: all primaries, or all backups.
+/// Who asks for a server.
 #[derive(Debug)]
-struct Tier {
-    /// Indexes into the pool's servers.
-    members: Vec<u32>,
-    /// 0 for one that takes nothing: down, or weight 0.
-    weights: Vec<u32>,
-    total: u64,
-    rotation: Rotation,
+pub struct Ask<'a> {
+    /// Identities of servers that this request has tried.
+    pub tried: &'a [u64],
+    pub affinity: &'a Affinity,
+    /// In milliseconds of the clock that failures are told by.
+    pub now: u64,
+    pub random: &'a RefCell<Rng>,
 }
 
 /// What a pool is built from.
@@ -101,23 +109,22 @@ pub struct Parts {
 }
 
 impl Pool {
-    /// Builds a pool; `state` gives the live state of a server by the text of its address and its
-    /// ordinal among equals, carried over or new.
+    /// Builds a pool; `state` gives the live state of a server by its key and its ordinal among
+    /// equals, carried over or new.
     pub fn build(parts: Parts, mut state: impl FnMut(&str, u32) -> Arc<ServerState>) -> Self {
         let mut servers: Vec<Server> = Vec::with_capacity(parts.upstream.servers.len());
-        let mut seen = std::collections::HashMap::<&str, u32>::new();
+        let mut seen = std::collections::HashMap::<Arc<str>, u32>::new();
         for spec in &parts.upstream.servers {
-            let text = spec.address.as_str();
-            for target in targets(spec, &parts.resolved) {
-                let ordinal = seen.entry(text).or_default();
-                let state = state(text, *ordinal);
-                servers.push(Server { spec: spec.clone(), ordinal: *ordinal, target, state });
+            for (key, target) in targets(spec, &parts.resolved) {
+                let ordinal = seen.entry(Arc::clone(&key)).or_default();
+                let state = state(&key, *ordinal);
+                servers.push(Server { spec: spec.clone(), key, ordinal: *ordinal, target, state });
                 *ordinal += 1;
             }
         }
-        let primary = Tier::new(&servers, false);
-        let backup = Tier::new(&servers, true);
-        let single = primary.members.len() == 1 && backup.members.is_empty();
+        let primary = Tier::new(&servers, &parts.upstream, false);
+        let backup = Tier::new(&servers, &parts.upstream, true);
+        let single = primary.len() == 1 && backup.len() == 0;
         let Parts { name, order, generation, source, spec, upstream, resolved, live } = parts;
         Self {
             name,
@@ -141,89 +148,79 @@ impl Pool {
         self.single
     }
 
-    /// Chooses a server and takes a place on it. `tried` holds the identities of servers this
-    /// request has tried; `now` is in milliseconds of the clock that failures are told by.
+    /// Chooses a server and takes a place on it.
     ///
     /// # Errors
     /// When nobody is eligible. A server that is down, of weight 0, tried or at `max_conns` never is.
-    pub fn pick(&self, tried: &[u64], client: &Key, now: u64) -> Result<Pick<'_>, NoServer> {
-        let tiers = [&self.primary, &self.backup];
-        let healthy = tiers.iter().find_map(|tier| self.pick_in(tier, tried, client, Some(now)));
-        healthy
-            .or_else(|| match self.upstream.when_all_down {
-                WhenAllDown::Fail => None,
-                WhenAllDown::TryAll => {
-                    tiers.iter().find_map(|tier| self.pick_in(tier, tried, client, None))
-                }
-            })
-            .ok_or_else(|| {
-                if tiers.iter().all(|tier| tier.total == 0) {
-                    NoServer::Empty
-                } else {
-                    NoServer::AllOut
-                }
-            })
-    }
-
-    /// `now` is `None` when failures are to be overlooked.
-    fn pick_in(
-        &self,
-        tier: &Tier,
-        tried: &[u64],
-        client: &Key,
-        now: Option<u64>,
-    ) -> Option<Pick<'_>> {
-        let mut lease = None;
-        let mut eligible = |member: usize| {
-            let server = &self.servers[tier.members[member] as usize];
-            if tier.weights[member] > 0 && !tried.contains(&server.state.id()) {
-                lease = self.take(server, now);
+    pub fn pick(&self, ask: &Ask<'_>) -> Result<Pick<'_>, NoServer> {
+        let pick = self.choices(ask, false).iter().find_map(Choice::make);
+        pick.or_else(|| match self.upstream.when_all_down {
+            WhenAllDown::Fail => None,
+            WhenAllDown::TryAll => self.choices(ask, true).iter().find_map(Choice::make),
+        })
+        .ok_or_else(|| {
+            if self.primary.total + self.backup.total == 0 {
+                NoServer::Empty
+            } else {
+                NoServer::AllOut
             }
-            lease.is_some()
-        };
-        let member = match self.upstream.balance {
-            Balance::IpHash => ip_hash(client, &tier.weights, tier.total, &mut eligible),
-            Balance::RoundRobin => None,
-        };
-        let member = member.or_else(|| tier.rotation.next(&mut eligible))?;
-        lease.map(|lease| Pick { server: &self.servers[tier.members[member] as usize], lease })
+        })
     }
 
-    fn take(&self, server: &Server, now: Option<u64>) -> Option<Lease> {
-        let now = now.filter(|_| !self.single);
-        if now.is_some_and(|now| server.state.is_failed(&server.spec, now)) {
+    /// Whether a pick would find somebody now. Takes no place: somebody else may be faster.
+    pub fn has_choice(&self, ask: &Ask<'_>) -> bool {
+        let overlooks = self.upstream.when_all_down == WhenAllDown::TryAll;
+        self.choices(ask, false).iter().any(Choice::is_possible)
+            || overlooks && self.choices(ask, true).iter().any(Choice::is_possible)
+    }
+
+    fn choices<'p, 'a>(&'p self, ask: &'a Ask<'a>, overlook: bool) -> [Choice<'p, 'a>; 2] {
+        let choice =
+            |tier| Choice { tier, servers: &self.servers, ask, overlook, single: self.single };
+        [choice(&self.primary), choice(&self.backup)]
+    }
+
+    /// Counts an answer towards ejection: a `bad` one is a 5xx, a time-out or a broken connection.
+    /// For how long the server is out, in milliseconds, if that was one too many.
+    pub fn answered(&self, server: &Server, bad: bool, now: u64) -> Option<u64> {
+        let limit = self.upstream.eject.consecutive_5xx;
+        let too_many = limit > 0 && server.state.health.answered(bad, limit);
+        if too_many { self.eject(server, now) } else { None }
+    }
+
+    /// Takes a server out of rotation for its answers, unless so many are already; for how long, in
+    /// milliseconds.
+    pub fn eject(&self, server: &Server, now: u64) -> Option<u64> {
+        use crate::health::Ailment::Ejected;
+
+        let out = self.servers.iter().filter(|one| one.state.health.ailment(now) == Some(Ejected));
+        if out.count() >= self.upstream.eject.most(self.servers.len()) {
             return None;
         }
-        let lease = server.state.lease(server.spec.max_conns)?;
-        now.is_none_or(|now| server.state.claim(&server.spec, now)).then_some(lease)
+        let lasts = server.state.health.eject(&self.upstream.eject, now);
+        lasts.inspect(|_| self.live.ejected())
     }
 }
 
-fn targets(spec: &ServerSpec, resolved: &Resolved) -> Vec<Target> {
+/// Where a server is to be found, and what each place is known by.
+fn targets(spec: &ServerSpec, resolved: &Resolved) -> Vec<(Arc<str>, Target)> {
+    let text = spec.address.as_str();
     match spec.address.place() {
-        Place::Ip(ip) => vec![Target::Ip(*ip)],
-        Place::Unix(path) => vec![Target::Unix(Arc::clone(path))],
+        Place::Ip(ip) => vec![(text.into(), Target::Ip(*ip))],
+        Place::Unix(path) => vec![(text.into(), Target::Unix(Arc::clone(path)))],
         Place::Host(..) => {
-            let ips = resolved.get(spec.address.as_str());
-            ips.into_iter().flatten().map(|ip| Target::Ip(*ip)).collect()
+            // By address, not by place in the answer: name servers shuffle, and what is known of a
+            // server must not pass to another.
+            let known = |ip: &SocketAddr| (format!("{text}@{}", ip.ip()).into(), Target::Ip(*ip));
+            resolved.get(text).into_iter().flatten().map(known).collect()
         }
     }
 }
 
-impl Tier {
-    fn new(servers: &[Server], backup: bool) -> Self {
-        let members: Vec<u32> = (0..)
-            .zip(servers)
-            .filter(|(_, server)| server.spec.backup == backup)
-            .map(|(at, _)| at)
-            .collect();
-        let weight = |at: &u32| {
-            let spec = &servers[*at as usize].spec;
-            if spec.down { 0 } else { spec.weight }
-        };
-        let weights: Vec<u32> = members.iter().map(weight).collect();
-        let total = weights.iter().map(|weight| u64::from(*weight)).sum();
-        Self { rotation: Rotation::new(&weights), members, weights, total }
+impl Server {
+    /// What a sticky cookie calls it.
+    pub fn token(&self) -> u64 {
+        token(&self.key, self.ordinal)
     }
 }
 
@@ -271,15 +268,17 @@ mod tests {
             .map_or_else(|none| format!("{none:?}"), |pick| pick.server.state.label().to_string())
     }
 
-    fn key() -> Key {
-        Key::from(None)
+    fn pick<'p>(pool: &'p Pool, tried: &[u64], now: u64) -> Result<Pick<'p>, NoServer> {
+        let affinity = Affinity::of_client(None);
+        let random = RefCell::new(Rng::with_seed(7));
+        pool.pick(&Ask { tried, affinity: &affinity, now, random: &random })
     }
 
     #[test]
     fn forty_requests_at_three_to_one_are_thirty_and_ten() {
         let pool =
             pool(2, WhenAllDown::TryAll, |at, spec| spec.weight = if at == 0 { 3 } else { 1 });
-        let first = (0..40).filter(|_| label(&pool.pick(&[], &key(), 1)) == "10.0.0.0:80").count();
+        let first = (0..40).filter(|_| label(&pick(&pool, &[], 1)) == "10.0.0.0:80").count();
         assert_eq!(first, 30);
     }
 
@@ -287,8 +286,8 @@ mod tests {
     fn backups_serve_only_when_no_primary_can() {
         let pool = pool(3, WhenAllDown::Fail, |at, spec| spec.backup = at == 2);
         let tried: Vec<u64> = pool.servers[..2].iter().map(|server| server.state.id()).collect();
-        assert_eq!(label(&pool.pick(&tried[..1], &key(), 1)), "10.0.0.1:80");
-        assert_eq!(label(&pool.pick(&tried, &key(), 1)), "10.0.0.2:80");
+        assert_eq!(label(&pick(&pool, &tried[..1], 1)), "10.0.0.1:80");
+        assert_eq!(label(&pick(&pool, &tried, 1)), "10.0.0.2:80");
     }
 
     #[test]
@@ -297,7 +296,7 @@ mod tests {
             spec.down = at == 0;
             spec.weight = u32::from(at == 0);
         });
-        assert_eq!(pool.pick(&[], &key(), 1).err(), Some(NoServer::Empty));
+        assert_eq!(pick(&pool, &[], 1).err(), Some(NoServer::Empty));
     }
 
     #[test]
@@ -309,7 +308,7 @@ mod tests {
             for server in &pool.servers {
                 server.state.failed(&server.spec, 1_000);
             }
-            assert_eq!(label(&pool.pick(&[], &key(), 1_001)), expected);
+            assert_eq!(label(&pick(&pool, &[], 1_001)), expected);
         }
     }
 
@@ -317,16 +316,16 @@ mod tests {
     fn a_single_server_is_never_out_two_with_one_down_are_not_single() {
         let single = pool(1, WhenAllDown::Fail, |_, _| {});
         single.servers[0].state.failed(&single.servers[0].spec, 1_000);
-        assert!(single.is_single() && single.pick(&[], &key(), 1_001).is_ok());
+        assert!(single.is_single() && pick(&single, &[], 1_001).is_ok());
         let pair = pool(2, WhenAllDown::Fail, |at, spec| spec.down = at == 1);
         pair.servers[0].state.failed(&pair.servers[0].spec, 1_000);
-        assert!(!pair.is_single() && pair.pick(&[], &key(), 1_001).is_err());
+        assert!(!pair.is_single() && pick(&pair, &[], 1_001).is_err());
     }
 
     #[test]
     fn a_server_at_its_limit_is_passed_over_and_nothing_leaks() {
         let pool = pool(2, WhenAllDown::TryAll, |at, spec| spec.max_conns = u32::from(at == 0));
-        let held: Vec<_> = (0..4).map(|_| pool.pick(&[], &key(), 1)).collect();
+        let held: Vec<_> = (0..4).map(|_| pick(&pool, &[], 1)).collect();
         assert_eq!(held.iter().filter(|pick| label(pick) == "10.0.0.0:80").count(), 1);
         drop(held);
         assert!(pool.servers.iter().all(|server| server.state.busy() == 0));

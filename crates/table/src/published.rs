@@ -11,6 +11,7 @@ use std::{
 
 use arc_swap::{ArcSwap, Cache};
 use tidegate_metrics::{Histogram, Totals};
+use tidegate_model::Name;
 
 use crate::{
     change::{Applied, Origin, Refused},
@@ -20,7 +21,15 @@ use crate::{
     state::ServerState,
 };
 
-type Tell = Arc<dyn Fn(&[Arc<ServerState>]) + Send + Sync>;
+type TellLeft = Arc<dyn Fn(&[Arc<ServerState>]) + Send + Sync>;
+type TellChanged = Arc<dyn Fn(&[Name]) + Send + Sync>;
+
+/// Who is told of each new snapshot.
+#[derive(Clone, Default)]
+struct Told {
+    left: Vec<TellLeft>,
+    changed: Vec<TellChanged>,
+}
 
 /// The newest snapshot for one worker: a pointer comparison as long as nothing changes. It keeps the
 /// snapshot it last read alive until it is asked again.
@@ -81,7 +90,7 @@ pub(crate) struct Proposal {
 pub(crate) struct Published {
     current: Arc<ArcSwap<Snapshot>>,
     pub(crate) departed: Departed,
-    told: Mutex<Vec<Tell>>,
+    told: Mutex<Told>,
     tally: Mutex<Tally>,
     pub(crate) durable: bool,
 }
@@ -111,16 +120,18 @@ impl Published {
         Reader(Cache::new(Arc::clone(&self.current)))
     }
 
-    pub(crate) fn on_departure(&self, tell: Tell) {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).push(tell);
+    pub(crate) fn on_departure(&self, tell: TellLeft) {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).left.push(tell);
+    }
+
+    pub(crate) fn on_change(&self, tell: TellChanged) {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).changed.push(tell);
     }
 
     /// Makes a staged state the one that everybody sees.
     pub(crate) fn publish(&self, proposal: Proposal) -> Applied {
         let Proposal { staged, origin, begun } = proposal;
-        for state in &staged.returning {
-            state.come_back();
-        }
+        staged.settle();
         let generation = staged.generation();
         let left: Vec<_> = staged.leaving.into_values().collect();
         for state in &left {
@@ -128,7 +139,7 @@ impl Published {
         }
         self.current.store(staged.head.snapshot);
         let visible = begun.elapsed();
-        self.tell(&left);
+        self.tell(&left, &staged.changed);
         self.applied(origin, visible);
         Applied {
             generation,
@@ -140,13 +151,13 @@ impl Published {
         }
     }
 
-    fn tell(&self, left: &[Arc<ServerState>]) {
-        if left.is_empty() {
-            return;
-        }
+    fn tell(&self, left: &[Arc<ServerState>], changed: &[Name]) {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for tell in told {
-            tell(left);
+        if !left.is_empty() {
+            told.left.iter().for_each(|tell| tell(left));
+        }
+        if !changed.is_empty() {
+            told.changed.iter().for_each(|tell| tell(changed));
         }
     }
 

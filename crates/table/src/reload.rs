@@ -37,6 +37,7 @@ pub(crate) fn first(
         return Ok((recovered, verdict));
     }
     let staged = Stage::on(&recovered, departed, workers).apply(&verdict.effects).finish();
+    staged.settle();
     Ok((staged.head, verdict))
 }
 

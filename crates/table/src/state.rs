@@ -9,10 +9,14 @@ use std::sync::{
     },
 };
 
+use tidegate_balance::Ewma;
 use tidegate_metrics::PerWorker;
-use tidegate_model::{Name, ServerSpec};
+use tidegate_model::{Check, Name, ServerSpec, upstream::CheckStart};
 
-use crate::live::ServerCells;
+use crate::{
+    health::{Health, Probed, Turned},
+    live::ServerCells,
+};
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -29,6 +33,9 @@ pub struct ServerState {
     /// No longer in the newest snapshot.
     gone: AtomicBool,
     failures: Failures,
+    /// Of its answers' heads.
+    pub latency: Ewma,
+    pub health: Health,
     pub cells: PerWorker<ServerCells>,
 }
 
@@ -44,7 +51,7 @@ struct Failures {
 }
 
 impl ServerState {
-    /// `address` is the text as typed, `ordinal` tells equal ones of a pool apart.
+    /// `address` is what the pool knows it by, `ordinal` tells equal ones of a pool apart.
     pub fn new(pool: &Name, address: &str, ordinal: u32, workers: usize) -> Self {
         let label = match ordinal {
             0 => address.into(),
@@ -58,6 +65,8 @@ impl ServerState {
             tunnels: AtomicU32::new(0),
             gone: AtomicBool::new(false),
             failures: Failures::default(),
+            latency: Ewma::new(),
+            health: Health::default(),
             cells: PerWorker::new(workers),
         }
     }
@@ -97,9 +106,11 @@ impl ServerState {
     }
 
     /// Listed again while something still runs on it: what runs stays counted, what was known of
-    /// its health does not.
-    pub fn come_back(&self) {
-        self.failures.fails.store(0, Relaxed);
+    /// its health does not. `start`: what its check begins with, if it has one.
+    pub fn come_back(&self, start: Option<CheckStart>) {
+        self.recovered();
+        self.health.restart(start, true);
+        self.health.ramp();
         self.gone.store(false, Release);
     }
 
@@ -149,13 +160,39 @@ impl ServerState {
     }
 
     /// An answer came. Only one that was asked for after the last failure clears the count.
-    pub fn answered(&self) {
+    pub fn answered(&self, spec: &ServerSpec) {
         let failures = &self.failures;
-        if failures.fails.load(Relaxed) > 0
-            && failures.accessed.load(Relaxed) < failures.checked.load(Relaxed)
-        {
+        let fails = failures.fails.load(Relaxed);
+        if fails > 0 && failures.accessed.load(Relaxed) < failures.checked.load(Relaxed) {
+            if spec.max_fails > 0 && fails >= spec.max_fails {
+                self.health.ramp();
+            }
             failures.fails.store(0, Relaxed);
         }
+    }
+
+    /// Its failures are forgotten.
+    fn recovered(&self) {
+        self.failures.fails.store(0, Relaxed);
+    }
+
+    /// Takes note of a probe of its check, whose beginning was that `epoch`. One that passes ends a
+    /// `fail_timeout` early. `confirms`: a request has failed, one failed probe is enough.
+    pub fn probed(
+        &self,
+        spec: &ServerSpec,
+        check: &Check,
+        epoch: u64,
+        probed: Probed,
+        confirms: bool,
+    ) -> Option<Turned> {
+        if probed.ok && self.fails() > 0 {
+            if spec.max_fails > 0 && self.fails() >= spec.max_fails {
+                self.health.ramp();
+            }
+            self.recovered();
+        }
+        self.health.record(epoch, check, probed, confirms)
     }
 
     /// Failures counted now.
@@ -227,9 +264,9 @@ mod tests {
     fn failures_add_up_although_successes_come_between() {
         let (state, spec) = server(3);
         assert!(!state.failed(&spec, 1_000));
-        state.answered();
+        state.answered(&spec);
         assert!(!state.failed(&spec, 2_000));
-        state.answered();
+        state.answered(&spec);
         assert!(state.failed(&spec, 3_000));
         assert!(state.is_failed(&spec, 13_000) && !state.is_failed(&spec, 13_001));
     }
@@ -240,7 +277,7 @@ mod tests {
         state.failed(&spec, 1_000);
         assert!(state.claim(&spec, 20_000), "the first is the probe");
         assert!(state.is_failed(&spec, 20_000), "everybody else waits for it");
-        state.answered();
+        state.answered(&spec);
         assert!(!state.is_failed(&spec, 20_000));
     }
 

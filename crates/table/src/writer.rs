@@ -170,6 +170,11 @@ impl Table {
         self.published.on_departure(Arc::new(tell));
     }
 
+    /// `tell` is called with the pools that a change touched, under the same terms.
+    pub fn on_change(&self, tell: impl Fn(&[Name]) + Send + Sync + 'static) {
+        self.published.on_change(Arc::new(tell));
+    }
+
     /// Where requests are counted that found no pool.
     pub fn nowhere(&self) -> &Arc<PoolLive> {
         &self.nowhere

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tidegate_metrics::{Histogram, Totals};
+use tidegate_metrics::{Counter, Histogram, Totals};
 use tidegate_table::{Attempt, PoolCells, PoolLive};
 
 use super::{
@@ -29,6 +29,7 @@ pub(super) fn families(page: &mut Page, listed: &Listed, nowhere: &PoolLive) {
         |samples| distributions(samples, &named, |cells| &cells.upstream_seconds),
     );
     retries(page, &named);
+    refusals(page, &named);
 }
 
 fn requests(page: &mut Page, pools: &[Named<'_>]) {
@@ -82,4 +83,33 @@ fn retries(page: &mut Page, pools: &[Named<'_>]) {
             }
         },
     );
+}
+
+fn refusals(page: &mut Page, pools: &[Named<'_>]) {
+    page.counter(
+        "tidegate_retry_budget_exhausted_total",
+        "Retries that a pool's budget refused.",
+        |samples| by_pool(samples, pools, |live| sum(live, |cells| &cells.budget_exhausted)),
+    );
+    page.counter(
+        "tidegate_replay_refused_total",
+        "Request bodies that found no room in process.replay_memory to be kept for a retry.",
+        |samples| by_pool(samples, pools, |live| sum(live, |cells| &cells.replay_refused)),
+    );
+    page.counter(
+        "tidegate_ejections_total",
+        "Servers taken out of rotation for their answers.",
+        |samples| by_pool(samples, pools, PoolLive::ejections),
+    );
+}
+
+/// One sample for every pool in which it was counted at all.
+fn by_pool(samples: &mut Samples, pools: &[Named<'_>], count: impl Fn(&PoolLive) -> u64) {
+    for (upstream, live) in pools {
+        samples.count_some(&[("upstream", upstream)], count(live));
+    }
+}
+
+fn sum(live: &PoolLive, counter: impl Fn(&PoolCells) -> &Counter) -> u64 {
+    live.cells.sum(|cells| counter(cells).value())
 }

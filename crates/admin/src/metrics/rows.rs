@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use tidegate_table::{Pool, Server, ServerCells, ServerState, Snapshot, Table};
+use tidegate_table::{ServerCells, ServerState, Snapshot, Table};
 
 use super::Totals;
 
@@ -22,7 +22,7 @@ pub(crate) struct Listed {
 pub(crate) struct Row<'l> {
     pub(crate) upstream: &'l str,
     pub(crate) server: &'l str,
-    /// `up`, `down`, `draining`, `unhealthy` or `removed`.
+    /// A word of [`Standing`](tidegate_table::Standing), or `removed`.
     pub(crate) state: &'static str,
     states: Vec<&'l ServerState>,
 }
@@ -42,7 +42,7 @@ impl Listed {
         let mut places = HashMap::new();
         for pool in self.snapshot.in_order() {
             for server in &pool.servers {
-                let state = state_of(pool, server, self.clock);
+                let state = pool.standing(server, self.clock).word();
                 add(&mut rows, &mut places, pool.name.as_str(), &server.state, state);
             }
         }
@@ -70,18 +70,6 @@ fn add<'l>(
     }
 }
 
-fn state_of(pool: &Pool, server: &Server, clock: u64) -> &'static str {
-    if server.spec.down {
-        "down"
-    } else if server.spec.weight == 0 {
-        "draining"
-    } else if !pool.is_single() && server.state.is_failed(&server.spec, clock) {
-        "unhealthy"
-    } else {
-        "up"
-    }
-}
-
 impl Row<'_> {
     pub(crate) fn tunnels(&self) -> u64 {
         self.states.iter().map(|state| u64::from(state.tunnels())).sum()
@@ -97,6 +85,12 @@ impl Row<'_> {
     /// The sum of one number over all workers.
     pub(crate) fn sum(&self, value: impl Fn(&ServerCells) -> u64) -> u64 {
         self.states.iter().map(|state| state.cells.sum(&value)).sum()
+    }
+
+    /// Probes that passed and that failed, since the server's check began.
+    pub(crate) fn probes(&self) -> (u64, u64) {
+        let checked = self.states.iter().filter_map(|state| state.health.checked());
+        checked.fold((0, 0), |(passed, failed), one| (passed + one.passed, failed + one.failed))
     }
 
     pub(crate) fn codes(&self) -> BTreeMap<u16, u64> {

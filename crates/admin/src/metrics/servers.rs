@@ -12,6 +12,7 @@ pub(super) fn families(page: &mut Page, listed: &Listed) {
     let rows = listed.rows();
     traffic(page, &rows);
     now(page, &rows);
+    checks(page, &rows);
     tunnels(page, &rows);
 }
 
@@ -42,7 +43,8 @@ fn traffic(page: &mut Page, rows: &[Row<'_>]) {
 fn now(page: &mut Page, rows: &[Row<'_>]) {
     page.gauge(
         "tidegate_server_state",
-        "1 for the state that a server is in: up, down, draining, unhealthy or removed.",
+        "1 for the state that a server is in: up, down, draining, unhealthy, ejected, \
+         checking or removed.",
         |samples| {
             for row in rows {
                 samples.count(&[upstream(row), server(row), ("state", row.state)], 1);
@@ -57,6 +59,17 @@ fn now(page: &mut Page, rows: &[Row<'_>]) {
     page.gauge("tidegate_server_tunnels_active", "Tunnels open to a server.", |samples| {
         for row in rows {
             samples.count(&[upstream(row), server(row)], row.tunnels());
+        }
+    });
+}
+
+fn checks(page: &mut Page, rows: &[Row<'_>]) {
+    page.counter("tidegate_checks_total", "Probes of a server by how they ended.", |samples| {
+        for row in rows {
+            let (passed, failed) = row.probes();
+            for (outcome, count) in [("passed", passed), ("failed", failed)] {
+                samples.count_some(&[upstream(row), server(row), ("outcome", outcome)], count);
+            }
         }
     });
 }

@@ -1,16 +1,12 @@
 //! Who may ask: Host, Origin, tokens, and the user of a unix socket.
 
-use std::{net::SocketAddr, os::unix::fs::PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 
 use tidegate_admin::{Settings, Token};
 use tidegate_net::ListenAddress;
 use tokio::net::UnixStream;
 
-use crate::kit::{Site, body, code, exchange, header};
-
-fn any_port() -> ListenAddress {
-    ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)))
-}
+use crate::kit::{Site, any_port, body, code, exchange, header};
 
 fn settings() -> Settings {
     Settings {

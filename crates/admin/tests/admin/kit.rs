@@ -10,9 +10,9 @@ use std::{
 use tidegate_admin::{
     Admin, AdminListener, Facts, ListenerTotals, Settings, StatusSource, Totals, serve,
 };
-use tidegate_model::{Name, dyups};
+use tidegate_model::{Name, Route, UpstreamSpec, dyups};
 use tidegate_net::{ListenAddress, bind};
-use tidegate_table::{FilePool, FileState, Options, Table};
+use tidegate_table::{FilePool, FileState, Options, Pool, Probed, Routes, Server, Table};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
@@ -37,16 +37,39 @@ pub(crate) struct Idle {
 }
 
 impl Site {
+    /// As [`Self::with`], with routes.
+    pub(crate) fn routing(pools: &[(&str, &str)], routes: Vec<Route>) -> Self {
+        Self::defaulting(pools, routes, UpstreamSpec::default())
+    }
+
+    /// As [`Self::routing`], with `[upstream_defaults]`.
+    pub(crate) fn defaulting(
+        pools: &[(&str, &str)],
+        routes: Vec<Route>,
+        defaults: UpstreamSpec,
+    ) -> Self {
+        let settings = Settings { dyups: true, ..Settings::default() };
+        Self::serving(table(pools, routes, defaults), settings, &any_port(), true)
+    }
+
     /// Serves these pools of the file, given as dyups bodies, with dyups on and nobody asked for a
     /// token.
     pub(crate) fn with(pools: &[(&str, &str)]) -> Self {
-        let any_port = ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let settings = Settings { dyups: true, ..Settings::default() };
-        Self::start(pools, settings, &any_port, true)
+        Self::routing(pools, Vec::new())
     }
 
     pub(crate) fn start(
         pools: &[(&str, &str)],
+        settings: Settings,
+        address: &ListenAddress,
+        is_serving: bool,
+    ) -> Self {
+        let table = table(pools, Vec::new(), UpstreamSpec::default());
+        Self::serving(table, settings, address, is_serving)
+    }
+
+    fn serving(
+        table: Arc<Table>,
         settings: Settings,
         address: &ListenAddress,
         is_serving: bool,
@@ -56,7 +79,7 @@ impl Site {
         let socket = bound.sockets.pop().expect("one was asked for");
         let listener = AdminListener::new(bound.address.clone(), socket).expect("a listener");
         let admin = Arc::new(Admin {
-            table: table(pools),
+            table,
             settings,
             status: Arc::new(Idle { serving: is_serving }),
             totals: Arc::new(Idle { serving: is_serving }),
@@ -64,6 +87,11 @@ impl Site {
         let (stop, stopped) = watch::channel(false);
         let serving = tokio::spawn(serve(vec![listener], Arc::clone(&admin), stopped));
         Self { address: bound.address, admin, stop, serving }
+    }
+
+    /// A pool of the newest snapshot.
+    pub(crate) fn pool(&self, name: &str) -> Arc<Pool> {
+        Arc::clone(self.admin.table.snapshot().pool(name).expect("it is there"))
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {
@@ -128,14 +156,33 @@ pub(crate) fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
     head.lines().find(named)?.split_once(": ").map(|(_, value)| value)
 }
 
-fn table(pools: &[(&str, &str)]) -> Arc<Table> {
+/// Tells a server of its check's probes, one after the other.
+pub(crate) fn probe(pool: &Pool, server: &Server, probes: &[bool]) {
+    let check = pool.upstream.check.as_ref().expect("the pool has a check");
+    for ok in probes {
+        let detail = if *ok { "200" } else { "connection refused" };
+        let probed = Probed { at: SystemTime::UNIX_EPOCH, ok: *ok, detail: detail.into() };
+        let epoch = server.state.health.epoch();
+        server.state.probed(&server.spec, check, epoch, probed, false);
+    }
+}
+
+pub(crate) fn any_port() -> ListenAddress {
+    ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)))
+}
+
+fn table(pools: &[(&str, &str)], routes: Vec<Route>, defaults: UpstreamSpec) -> Arc<Table> {
     let pool = |(name, body): &(&str, &str)| FilePool {
         name: Name::new(name).expect("a name"),
         spec: dyups::parse(body.as_bytes()).expect("a body"),
         resolved: tidegate_model::Resolved::new(),
         hash: (*body).into(),
     };
-    let file = FileState { pools: pools.iter().map(pool).collect(), ..FileState::default() };
+    let file = FileState {
+        pools: pools.iter().map(pool).collect(),
+        defaults,
+        routes: Arc::new(Routes::new(routes)),
+    };
     Table::open(Options { workers: 1, state_dir: None }, file).expect("a table in memory").0
 }
 

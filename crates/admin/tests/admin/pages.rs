@@ -2,7 +2,6 @@
 
 use std::{
     io::Write,
-    net::SocketAddr,
     process::{Command, Stdio},
     sync::Arc,
     time::Duration,
@@ -14,11 +13,7 @@ use tidegate_net::{ListenAddress, bind};
 use tidegate_table::{Attempt, Close};
 use tokio::{net::TcpStream, sync::watch};
 
-use crate::kit::{Site, body, code, exchange, header};
-
-fn any_port() -> ListenAddress {
-    ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)))
-}
+use crate::kit::{Site, any_port, body, code, exchange, header, probe};
 
 #[tokio::test]
 async fn probes_are_told_whether_it_lives_and_serves() {
@@ -63,6 +58,10 @@ async fn the_status_counts_servers_by_state() {
     let answer = site.get("/api/v1/status").await;
     let status: Value = serde_json::from_str(body(&answer)).expect("JSON");
     assert_eq!(status["servers"], serde_json::json!({"up": 1, "down": 1, "unhealthy": 1}));
+    pool.eject(&pool.servers[0], 1_000).expect("it is the first");
+    let answer = site.get("/api/v1/status").await;
+    let ejected: Value = serde_json::from_str(body(&answer)).expect("JSON");
+    assert_eq!(ejected["servers"], serde_json::json!({"ejected": 1, "down": 1, "unhealthy": 1}));
     assert_eq!(status["pools"], 1);
     assert_eq!(status["version"], "1.2.3");
     assert_eq!(status["started"], "1970-01-01T00:00:00Z");
@@ -80,6 +79,9 @@ async fn busy_site() -> Site {
     cells.request_seconds.observe(Duration::from_millis(3));
     cells.upstream_seconds.observe(Duration::from_millis(2));
     cells.retries(Attempt::Failed).add(1);
+    cells.budget_exhausted.add(2);
+    cells.replay_refused.add(3);
+    pool.eject(&pool.servers[1], 1).expect("it is the first");
     pool.live.series(&"edge".into(), &"/".into()).of(0).count(200);
     site.admin.table.nowhere().series(&"edge".into(), &"".into()).of(0).count(404);
     let server = pool.servers[0].state.cells.of(0);
@@ -89,6 +91,10 @@ async fn busy_site() -> Site {
     server.close(Close::Idle).add(1);
     server.bytes_to_client.add(10);
     server.bytes_to_server.add(20);
+    let checked = "server 10.0.0.1; server 10.0.0.2; check rise=2 fall=2 type=tcp;";
+    site.post("/upstream/checked", checked).await;
+    let checked = site.pool("checked");
+    probe(&checked, &checked.servers[0], &[true, true, false]);
     site.post("/upstream/b", "server 10.0.0.1;").await;
     site.post("/upstream/b", "server 10.0.0.1").await;
     site
@@ -102,14 +108,20 @@ async fn metrics_say_what_happened_in_words_that_prometheus_reads() {
     let page = body(&answer);
     for line in [
         r#"tidegate_build_info{version="1.2.3"} 1"#,
-        "tidegate_generation 2",
-        r#"tidegate_changes_total{source="dyups",outcome="applied"} 1"#,
+        "tidegate_generation 3",
+        r#"tidegate_changes_total{source="dyups",outcome="applied"} 2"#,
         r#"tidegate_connections_active{listener="edge"} 3"#,
         r#"tidegate_requests_total{listener="edge",route="/",upstream="a\"b\\",code="200"} 1"#,
         r#"tidegate_requests_total{listener="edge",route="",upstream="",code="404"} 1"#,
         r#"tidegate_request_seconds_count{upstream="a\"b\\"} 1"#,
         r#"tidegate_upstream_attempts_total{upstream="a\"b\\",server="10.0.0.1",outcome="answered"} 1"#,
         r#"tidegate_retries_total{upstream="a\"b\\",cause="failed"} 1"#,
+        r#"tidegate_retry_budget_exhausted_total{upstream="a\"b\\"} 2"#,
+        r#"tidegate_replay_refused_total{upstream="a\"b\\"} 3"#,
+        r#"tidegate_ejections_total{upstream="a\"b\\"} 1"#,
+        r#"tidegate_checks_total{upstream="checked",server="10.0.0.1",outcome="passed"} 2"#,
+        r#"tidegate_checks_total{upstream="checked",server="10.0.0.1",outcome="failed"} 1"#,
+        r#"tidegate_server_state{upstream="checked",server="10.0.0.2",state="checking"} 1"#,
         r#"tidegate_server_state{upstream="b",server="10.0.0.1",state="up"} 1"#,
         r#"tidegate_tunnel_closes_total{upstream="a\"b\\",server="10.0.0.1",cause="idle"} 1"#,
         r#"tidegate_tunnel_bytes_total{upstream="a\"b\\",server="10.0.0.1",direction="to_server"} 20"#,

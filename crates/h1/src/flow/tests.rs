@@ -267,7 +267,6 @@ fn absorb_takes_the_body_and_nothing_behind_it() {
         let mut sink = Script::sink();
         let used = once(|cx| Poll::Ready(flow.absorb(cx, bytes, &mut sink)));
         assert!(matches!(used, Poll::Ready(Ok(used)) if used == expected), "{used:?}");
-        assert_eq!(flow.is_touched(), expected > 0);
     }
 }
 

@@ -1,31 +1,27 @@
 //! The directives of an `upstream` block: which are applied, and what is said about the rest.
 
 use super::{
-    MAX_SERVERS, quoted,
+    MAX_SERVERS,
+    check::{self, Checking},
+    method::Method,
+    quoted,
     server::{self, number},
     time::{self, Precision},
     tokens::Directive,
 };
-use crate::{Balance, ServerSpec, Size, Span, UpstreamSpec};
+use crate::{ServerSpec, Size, Span, UpstreamSpec};
 
 /// Directives that nginx or Tengine take here and Tidegate does not have.
-const NOT_AVAILABLE: [&str; 28] = [
-    "check",
+const NOT_AVAILABLE: [&str; 21] = [
     "check_fastcgi_param",
-    "check_http_expect_alive",
-    "check_http_send",
-    "check_keepalive_requests",
     "consistent_hash",
     "dynamic_resolve",
-    "hash",
     "health_check",
     "iwrr",
-    "least_conn",
     "least_time",
     "multi",
     "ntlm",
     "queue",
-    "random",
     "resolver",
     "resolver_timeout",
     "session_sticky",
@@ -43,9 +39,10 @@ const NOT_AVAILABLE: [&str; 28] = [
 /// What has been read of a body so far.
 #[derive(Default)]
 pub(super) struct Reading {
-    /// All but the servers.
+    /// All but the servers and the check.
     pub(super) spec: UpstreamSpec,
     pub(super) servers: Vec<ServerSpec>,
+    pub(super) checking: Checking,
 }
 
 impl Reading {
@@ -57,11 +54,11 @@ impl Reading {
         };
         match name.as_slice() {
             b"server" => self.server(arguments),
-            b"ip_hash" => {
-                arity("ip_hash", arguments, 0, 0)?;
-                self.spec.balance = Some(Balance::IpHash);
-                Ok(())
-            }
+            b"hash" | b"ip_hash" | b"least_conn" | b"random" => self.method(name, arguments),
+            b"check" => self.checking.check(arguments),
+            b"check_http_send" => self.checking.send(directive.line, arguments),
+            b"check_http_expect_alive" => self.checking.expect(directive.line, arguments),
+            b"check_keepalive_requests" => check::keepalive_requests(arguments),
             b"keepalive" => self.keepalive(arguments),
             b"keepalive_requests" => {
                 // nginx's 0 gives every connection one request, ours any number.
@@ -87,6 +84,14 @@ impl Reading {
             return Err(format!("more than {MAX_SERVERS} servers"));
         }
         self.servers.push(server::parse(arguments, self.spec.balance)?);
+        Ok(())
+    }
+
+    /// nginx warns of a second method, and goes by it.
+    fn method(&mut self, name: &[u8], arguments: &[Vec<u8>]) -> Result<(), String> {
+        let method = Method::parse(name, arguments)?;
+        self.spec.balance = Some(method.balance);
+        self.spec.hash_key = method.hash_key;
         Ok(())
     }
 
@@ -123,7 +128,12 @@ fn refuse(name: &[u8]) -> String {
     )
 }
 
-fn arity(name: &str, arguments: &[Vec<u8>], least: usize, most: usize) -> Result<(), String> {
+pub(super) fn arity(
+    name: &str,
+    arguments: &[Vec<u8>],
+    least: usize,
+    most: usize,
+) -> Result<(), String> {
     if (least..=most).contains(&arguments.len()) {
         return Ok(());
     }
@@ -131,7 +141,7 @@ fn arity(name: &str, arguments: &[Vec<u8>], least: usize, most: usize) -> Result
 }
 
 /// The value of a directive with exactly one argument.
-fn single<T>(
+pub(super) fn single<T>(
     name: &str,
     arguments: &[Vec<u8>],
     read: impl FnOnce(&str) -> Option<T>,
@@ -141,7 +151,7 @@ fn single<T>(
 }
 
 /// The value of the first argument.
-fn value<T>(
+pub(super) fn value<T>(
     name: &str,
     arguments: &[Vec<u8>],
     read: impl FnOnce(&str) -> Option<T>,

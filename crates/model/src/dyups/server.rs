@@ -8,8 +8,7 @@ use super::{
 use crate::{Address, Balance, ServerSpec};
 
 /// Parameters of other servers of this grammar, refused by name.
-const NOT_AVAILABLE: [&str; 7] =
-    ["drain", "id=", "resolve", "route=", "service=", "slow_start=", "srun_id="];
+const NOT_AVAILABLE: [&str; 6] = ["drain", "id=", "resolve", "route=", "service=", "srun_id="];
 
 /// A host name of 253 bytes and a port fit.
 const MAX_ADDRESS: usize = 260;
@@ -49,10 +48,10 @@ fn apply(server: &mut ServerSpec, word: &[u8], method: Option<Balance>) -> Resul
     }
     match text.split_once('=') {
         None if text == "down" => server.down = true,
-        None if text == "backup" && method == Some(Balance::IpHash) => {
-            return Err("balancing method ip_hash does not support parameter \"backup\"".into());
+        None if text == "backup" => {
+            supported(method, &[Balance::Hash, Balance::IpHash, Balance::RandomTwo], text)?;
+            server.backup = true;
         }
-        None if text == "backup" => server.backup = true,
         Some(("weight", value)) => {
             server.weight = number(value).filter(|weight| *weight > 0).ok_or_else(|| {
                 invalid("a weight is a number from 1 to 4294967295; to stop traffic use \"down\"")
@@ -65,8 +64,13 @@ fn apply(server: &mut ServerSpec, word: &[u8], method: Option<Balance>) -> Resul
             server.max_fails = number(value).ok_or_else(|| invalid(A_NUMBER))?;
         }
         Some(("fail_timeout", value)) => {
-            server.fail_timeout = time::parse(value, Precision::Secs)
-                .ok_or_else(|| invalid("expected a time such as 10s or 1m30s, without ms"))?;
+            server.fail_timeout =
+                time::parse(value, Precision::Secs).ok_or_else(|| invalid(A_TIME))?;
+        }
+        Some(("slow_start", value)) => {
+            supported(method, &[Balance::Hash, Balance::IpHash], "slow_start")?;
+            server.slow_start =
+                time::parse(value, Precision::Secs).ok_or_else(|| invalid(A_TIME))?;
         }
         _ => return Err(invalid("unknown")),
     }
@@ -74,6 +78,18 @@ fn apply(server: &mut ServerSpec, word: &[u8], method: Option<Balance>) -> Resul
 }
 
 const A_NUMBER: &str = "expected a number from 0 to 4294967295";
+const A_TIME: &str = "expected a time such as 10s or 1m30s, without ms";
+
+/// Refuses a parameter that means nothing to the method named before.
+fn supported(method: Option<Balance>, without: &[Balance], parameter: &str) -> Result<(), String> {
+    match method.filter(|method| without.contains(method)) {
+        None => Ok(()),
+        Some(method) => Err(format!(
+            "balancing method {} does not support parameter \"{parameter}\"",
+            method.word()
+        )),
+    }
+}
 
 /// Digits alone: unlike Rust, nginx knows no sign.
 pub(super) fn number<N: std::str::FromStr>(text: &str) -> Option<N> {

@@ -29,12 +29,13 @@ fn server(address: &str) -> ServerSpec {
 #[test]
 fn every_server_parameter_is_read_and_the_last_of_a_kind_wins() {
     let body = "server 10.0.0.1:8080 weight=2 weight=5 max_conns=7 max_fails=0 fail_timeout=1m30s \
-                backup;\nserver unix:/tmp/s down;server \"a.example\" ;";
+                slow_start=1m backup;\nserver unix:/tmp/s down;server \"a.example\" ;";
     let mut first = server("10.0.0.1:8080");
     first.weight = 5;
     first.max_conns = 7;
     first.max_fails = 0;
     first.fail_timeout = Span::from_secs(90);
+    first.slow_start = Span::from_secs(60);
     first.backup = true;
     let mut second = server("unix:/tmp/s");
     second.down = true;
@@ -59,12 +60,24 @@ fn a_body_always_says_how_to_balance_and_else_only_what_it_says() {
 }
 
 #[test]
-fn a_backup_offends_only_a_method_named_before_it() {
-    assert!(servers("server 10.0.0.1; server 10.0.0.2 backup; ip_hash;")[1].backup);
-    assert_eq!(
-        refused("ip_hash; server 10.0.0.1;\nserver 10.0.0.2 backup;"),
-        "line 2: balancing method ip_hash does not support parameter \"backup\""
-    );
+fn a_parameter_offends_only_a_method_named_before_it() {
+    for (method, word, parameter) in [
+        ("ip_hash;", "ip_hash", "backup"),
+        ("hash $request_uri consistent;", "hash", "backup"),
+        ("random two;", "random_two", "backup"),
+        ("ip_hash;", "ip_hash", "slow_start=1s"),
+        ("hash $request_uri consistent;", "hash", "slow_start=1s"),
+    ] {
+        assert_eq!(servers(&format!("server a; server b {parameter}; {method}")).len(), 2);
+        let refused = refused(&format!("{method} server a;\nserver b {parameter};"));
+        let parameter = parameter.trim_end_matches("=1s");
+        assert_eq!(
+            refused,
+            format!("line 2: balancing method {word} does not support parameter \"{parameter}\"")
+        );
+    }
+    assert!(servers("least_conn; server a; server b backup slow_start=1s;")[1].backup);
+    assert_eq!(servers("random two; server a slow_start=1s;").len(), 1);
 }
 
 #[test]
@@ -113,12 +126,12 @@ fn x8_to_x13_and_c40_to_c41_are_refused() {
 #[test]
 fn what_tidegate_lacks_is_named() {
     for (body, reason) in [
-        ("\nleast_conn;", "line 2: least_conn: not available yet"),
-        ("check interval=3000;", "line 1: check: not available yet"),
+        ("\nsession_sticky;", "line 2: session_sticky: not available yet"),
         ("include /etc/passwd;", "line 1: include: refused, a body may not read files"),
         (
-            "server a.b slow_start=30s;",
-            "line 1: server parameter \"slow_start=30s\": not available yet",
+            "server a.b slow_start=5ms;",
+            "line 1: invalid server parameter \"slow_start=5ms\": expected a time such as 10s or \
+             1m30s, without ms",
         ),
         ("server a.b drain;", "line 1: server parameter \"drain\": not available yet"),
         ("server a.b id=1;", "line 1: server parameter \"id=1\": not available yet"),
@@ -188,12 +201,13 @@ fn body(specs: &[ServerSpec]) -> String {
     let flag = |set: bool, word: &'static str| if set { word } else { "" };
     let line = |server: &ServerSpec| {
         format!(
-            "server \"{}\" weight={} max_conns={} max_fails={} fail_timeout={}{}{};\n",
+            "server \"{}\" weight={} max_conns={} max_fails={} fail_timeout={} slow_start={}{}{};\n",
             server.address.as_str().replace('\\', "\\\\").replace('"', "\\\""),
             server.weight,
             server.max_conns,
             server.max_fails,
             server.fail_timeout.as_millis() / 1_000,
+            server.slow_start.as_millis() / 1_000,
             flag(server.backup, " backup"),
             flag(server.down, " down"),
         )
@@ -204,13 +218,15 @@ fn body(specs: &[ServerSpec]) -> String {
 fn any_server() -> impl Strategy<Value = ServerSpec> {
     let address = "([0-9]{1,2}\\.){3}[0-9]{1,2}(:[1-9][0-9]{0,3})?|unix:/[ -~]{1,30}|[a-z]{1,8}";
     let address = address.prop_filter_map("an address", |text| Address::parse(&text).ok());
-    let numbers = (1..=u32::MAX, any::<u32>(), any::<u32>(), 0..1_000_000_u64);
+    let seconds = 0..1_000_000_u64;
+    let numbers = (1..=u32::MAX, any::<u32>(), any::<u32>(), seconds.clone(), seconds);
     (address, numbers, any::<bool>(), any::<bool>()).prop_map(
-        |(address, (weight, max_conns, max_fails, seconds), backup, down)| ServerSpec {
+        |(address, (weight, max_conns, max_fails, seconds, slow), backup, down)| ServerSpec {
             weight,
             max_conns,
             max_fails,
             fail_timeout: Span::from_secs(seconds),
+            slow_start: Span::from_secs(slow),
             backup,
             down,
             ..ServerSpec::new(address)
@@ -232,7 +248,7 @@ proptest! {
 
     #[test]
     fn no_words_make_it_panic(
-        body in "((server|keepalive|zone|ip_hash|[ ;{}#\"'\\\\$\n]|1.1.1.1|weight=|[0-9ysm]){0,3} ?){0,20}"
+        body in "((server|keepalive|zone|ip_hash|hash|random|check|check_http_send|type=|http_2xx|[ ;{}#\"'\\\\$\n]|1.1.1.1|weight=|[0-9ysm]){0,3} ?){0,20}"
     ) {
         if let Err(refusal) = parse(body.as_bytes()) {
             prop_assert!(!refusal.to_string().contains(char::is_control));

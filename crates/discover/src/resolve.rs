@@ -1,5 +1,5 @@
-//! Host names in server lines, resolved once when a pool is defined, as nginx does, but off the
-//! control thread and within a limit of time.
+//! Host names in server lines, looked up through the system's resolver, off the asking thread and
+//! within a limit of time.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -40,29 +40,47 @@ impl Resolver {
     /// # Errors
     /// When one of them has none, or they are not known in time: the reason.
     pub async fn resolve(&self, servers: &[ServerSpec]) -> Result<Resolved, String> {
-        let names = names(servers);
-        if names.is_empty() {
-            return Ok(Resolved::new());
+        let (resolved, unresolved) = self.resolve_some(servers).await;
+        match unresolved.into_iter().next() {
+            None => Ok(resolved),
+            Some(first) => Err(first.reason),
         }
-        let some = names.keys().next().cloned().unwrap_or_default();
-        let late = |_| format!("host names not resolved within {WITHIN:?}, such as \"{some}\"");
-        timeout(WITHIN, self.look_up(names)).await.map_err(late)?
     }
 
-    async fn look_up(&self, names: BTreeMap<String, (Arc<str>, u16)>) -> Result<Resolved, String> {
-        let mut asked = JoinSet::new();
+    /// What can be found of them, and what cannot. Cancel safe.
+    pub async fn resolve_some(&self, servers: &[ServerSpec]) -> (Resolved, Vec<Unresolved>) {
+        let names = names(servers);
+        let mut missing: BTreeMap<String, String> = names
+            .keys()
+            .map(|text| (text.clone(), format!("host \"{text}\" not resolved within {WITHIN:?}")))
+            .collect();
         let mut resolved = Resolved::new();
-        let mut keep = |answer: Result<Answer, tokio::task::JoinError>| {
-            let (text, addresses) = answer.map_err(|error| error.to_string())?;
-            resolved.insert(text, addresses?);
-            Ok::<_, String>(())
+        let mut keep = |(text, addresses): Answer| match addresses {
+            Ok(addresses) => {
+                missing.remove(&text);
+                resolved.insert(text, addresses);
+            }
+            Err(reason) => drop(missing.insert(text, reason)),
         };
+        if !names.is_empty() {
+            // What has not come in time is missing by the reason it was given at first.
+            let _ = timeout(WITHIN, self.look_up(names, &mut keep)).await;
+        }
+        let unresolved = missing.into_iter().map(|(name, reason)| Unresolved { name, reason });
+        (resolved, unresolved.collect())
+    }
+
+    async fn look_up(
+        &self,
+        names: BTreeMap<String, (Arc<str>, u16)>,
+        keep: &mut impl FnMut(Answer),
+    ) {
+        let mut asked = JoinSet::new();
         for (text, (host, port)) in names {
             while let Some(answer) = asked.try_join_next() {
-                keep(answer)?;
+                answer.into_iter().for_each(&mut *keep);
             }
-            let place = Arc::clone(&self.places).acquire_owned().await;
-            let place = place.map_err(|error| error.to_string())?;
+            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { break };
             asked.spawn_blocking(move || {
                 let addresses = addresses(&text, &host, port);
                 drop(place);
@@ -70,10 +88,17 @@ impl Resolver {
             });
         }
         while let Some(answer) = asked.join_next().await {
-            keep(answer)?;
+            answer.into_iter().for_each(&mut *keep);
         }
-        Ok(resolved)
     }
+}
+
+/// A host name without an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unresolved {
+    /// As typed, with its port.
+    pub name: String,
+    pub reason: String,
 }
 
 type Answer = (String, Result<Vec<SocketAddr>, String>);

@@ -1,0 +1,143 @@
+//! One turn of a connection: a head is read, and its request forwarded or refused.
+
+use std::{
+    future::poll_fn,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use tidegate_h1::HeadError;
+
+use crate::{
+    answer::{self, Answer},
+    begin::{Job, Refused, Seen, begin, unreadable},
+    connection::{Client, Side},
+    forward::Forwarding,
+    tunnel::Opened,
+    worker::Line,
+};
+
+/// What becomes of the connection.
+pub(crate) enum Turn {
+    /// The next request.
+    Next,
+    /// The last answer is out; let it arrive.
+    Close,
+    /// It is out, to a client that was too slow: it gets little time to take it.
+    CloseSoon,
+    /// Nothing more to say.
+    Cut,
+    /// There was no request yet, though the socket seemed readable: tokio takes a new one to be.
+    Nothing,
+    Tunnel(Box<Opened>),
+}
+
+/// Serves one request.
+pub(crate) async fn turn(mut client: Client<'_>) -> Turn {
+    let started = Instant::now();
+    match read(&mut client, started).await {
+        Ok((job, at_once)) => {
+            let now = at_once.then_some(started);
+            Forwarding::new(client, job, now).run().await
+        }
+        Err(Unread::Refused(refused)) => Box::pin(refuse(client, *refused)).await,
+        Err(Unread::Gone) => Turn::Cut,
+        Err(Unread::Nothing) => Turn::Nothing,
+    }
+}
+
+/// Why there is no request to serve.
+enum Unread {
+    Gone,
+    Nothing,
+    Refused(Box<Refused>),
+}
+
+/// Reads a head. `true`: it was all there at once.
+async fn read(client: &mut Client<'_>, started: Instant) -> Result<(Box<Job>, bool), Unread> {
+    let Client { side, conn } = client;
+    let settings = &side.listener.settings;
+    let mut armed = false;
+    let head = poll_fn(|cx| {
+        let parse = |_: &mut Context<'_>, bytes: &[u8]| begin(side, started, bytes);
+        let polled = conn.poll_head(cx, &side.worker.scratch, settings.limits.head, parse);
+        if let Poll::Ready(head) = polled {
+            return Poll::Ready(Ok(head));
+        }
+        if conn.ahead().is_empty() {
+            return Poll::Ready(Err(Unread::Nothing));
+        }
+        // From the first byte to the last, however many there are in between.
+        if !armed {
+            side.timer.set(settings.timeouts.header);
+            armed = true;
+        }
+        let blank = conn.ahead().iter().all(|b| matches!(b, b'\r' | b'\n'));
+        side.timer.poll_expired(cx).map(|()| {
+            // An answer to no request would be taken for that to the next one.
+            Err(if blank {
+                Unread::Gone
+            } else {
+                unread(side, started, 408, "the head did not come in time")
+            })
+        })
+    });
+    let begun = head.await?.map_err(|error| match error {
+        HeadError::Closed | HeadError::Io(_) => Unread::Gone,
+        HeadError::Cut => unread(side, started, 400, "the head ends within"),
+        HeadError::Refused(refused) => Unread::Refused(refused),
+        HeadError::TooLarge(bytes) if is_one_line(&bytes) => {
+            unread(side, started, 414, "an endless request line")
+        }
+        HeadError::TooLarge(_) => unread(side, started, 431, "the head is larger than allowed"),
+    })?;
+    begun.map(|job| (job, !armed)).map_err(Unread::Refused)
+}
+
+fn unread(side: &Side<'_>, started: Instant, status: u16, reason: &'static str) -> Unread {
+    Unread::Refused(Box::new(unreadable(side, started, status, reason.into())))
+}
+
+fn is_one_line(bytes: &[u8]) -> bool {
+    let start = bytes.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(bytes.len());
+    !bytes[start..].contains(&b'\n')
+}
+
+/// Answers a request that no server will see.
+async fn refuse(client: Client<'_>, refused: Refused) -> Turn {
+    let Refused { status, reason, keep_alive, to_head, mut seen } = refused;
+    let Client { side, conn } = client;
+    if side.worker.may_log(Line::Refusal) {
+        let (request, listener) = (seen.id.as_str(), &*side.listener.live.name);
+        tracing::info!(request, listener, peer = %side.peer, status, reason = &*reason, "request refused");
+    }
+    let keep_alive = keep_alive && !side.worker.is_stopping();
+    let answer = Answer { status, keep_alive, to_head };
+    let limit = side.listener.settings.timeouts.send;
+    let sent = answer::send(side.worker, conn, side.timer, limit, answer, &seen.id).await;
+    seen.account(&side, status, 0, sent.unwrap_or_default());
+    after_refusal(sent.is_some(), keep_alive, status)
+}
+
+pub(crate) fn after_refusal(sent: bool, keep_alive: bool, status: u16) -> Turn {
+    match (sent, keep_alive) {
+        (true, true) => Turn::Next,
+        (true, false) if status == 408 => Turn::CloseSoon,
+        (true, false) => Turn::Close,
+        (false, _) => Turn::Cut,
+    }
+}
+
+impl Seen {
+    /// Counts the request and hands its record to the access log.
+    pub(crate) fn account(&mut self, side: &Side<'_>, status: u16, received: u64, sent: u64) {
+        self.series.of(side.worker.index).count(status);
+        if let (Some(mut record), Some(log)) = (self.record.take(), &side.worker.shared.access) {
+            record.status = status;
+            record.bytes_received = received;
+            record.bytes_sent = sent;
+            record.duration = self.started.elapsed();
+            log.write(record);
+        }
+    }
+}

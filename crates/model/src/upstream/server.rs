@@ -1,0 +1,69 @@
+//! One server of a pool, as defined: nginx's `server` line with its defaults.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Address, Span};
+
+/// One server of a pool, with the defaults of nginx's `server` line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerSpec {
+    pub address: Address,
+    /// 0: no new requests or tunnels.
+    #[serde(default = "one")]
+    pub weight: u32,
+    /// Requests and tunnels at once; 0: no limit.
+    #[serde(default)]
+    pub max_conns: u32,
+    /// Failures within `fail_timeout` that mark it failed; 0: never.
+    #[serde(default = "one")]
+    pub max_fails: u32,
+    #[serde(default = "ten_seconds")]
+    pub fail_timeout: Span,
+    #[serde(default)]
+    pub backup: bool,
+    #[serde(default)]
+    pub down: bool,
+    /// After it came (back), its share grows from nothing to what its weight says over this time;
+    /// 0: at once.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub slow_start: Span,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+const fn ten_seconds() -> Span {
+    Span::from_secs(10)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_zero(span: &Span) -> bool {
+    *span == Span::default()
+}
+
+impl ServerSpec {
+    pub fn new(address: Address) -> Self {
+        Self {
+            address,
+            weight: one(),
+            max_conns: 0,
+            max_fails: one(),
+            fail_timeout: ten_seconds(),
+            backup: false,
+            down: false,
+            slow_start: Span::default(),
+            tags: BTreeMap::new(),
+        }
+    }
+
+    /// Whether it takes requests at all, as far as its definition goes.
+    pub fn takes_requests(&self) -> bool {
+        !self.down && self.weight > 0
+    }
+}
