@@ -187,7 +187,11 @@ impl Watch {
                 }
             }
             Ok(detail) => facts.take_note(epoch, true, &detail, confirms),
-            Err(Fault::Server(detail)) => facts.take_note(epoch, false, &detail, confirms),
+            Err(Fault::Server(detail)) => {
+                // A request that failed while the probe ran bears it out as well.
+                let confirms = health.begin_probe() || confirms;
+                facts.take_note(epoch, false, &detail, confirms);
+            }
         }
         let is_between = health.is_between();
         let mut random = self.shared.random.borrow_mut();

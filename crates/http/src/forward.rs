@@ -151,7 +151,7 @@ impl<'c> Forwarding<'c> {
     }
 
     fn answered(&mut self, pool: &Pool, pick: &Pick<'_>, answered: Answered) -> Next {
-        pick.server.state.answered(&pick.server.spec);
+        self.bear_out(pick);
         self.watch(pool, pick, answered.status >= 500);
         self.note(pick, Attempt::Answered);
         self.passed(pool, pick, answered);
@@ -191,7 +191,11 @@ impl<'c> Forwarding<'c> {
         if self.fresh {
             // The server is not to blame, and this was no try (nginx gives it back, too).
             self.tries.count -= 1;
-            tracing::debug!(upstream = %pool.name, server = &**state.label(), then = failure.then(), "a kept connection was dead");
+            if failure.verdict == Verdict::GoesOn {
+                tracing::debug!(upstream = %pool.name, server = &**state.label(), "a kept connection was dead");
+            } else {
+                self.log(pick, &failure, "a kept connection was dead");
+            }
         } else {
             self.blame(pool, pick, &failure);
         }
@@ -220,7 +224,7 @@ impl<'c> Forwarding<'c> {
         self.note(pick, failure.cause);
         pick.server.state.cells.of(self.client.side.worker.index).codes.count(status);
         if matches!(failure.cause, Attempt::Http403 | Attempt::Http404) {
-            pick.server.state.answered(&pick.server.spec);
+            self.bear_out(pick);
             self.tries.failed.push(pick.lease.state().id());
         } else {
             self.blame(pool, pick, &failure);
@@ -228,6 +232,16 @@ impl<'c> Forwarding<'c> {
         self.fresh = false;
         self.last = Some(failure);
         Next::Server
+    }
+
+    /// Its server has answered. One that was asked although nobody was well is, after all.
+    fn bear_out(&self, pick: &Pick<'_>) {
+        let Pick { server, overlooked, .. } = pick;
+        if *overlooked {
+            server.state.recover(&server.spec);
+        } else {
+            server.state.answered(&server.spec);
+        }
     }
 
     /// Counts towards ejection.
@@ -259,8 +273,8 @@ impl<'c> Forwarding<'c> {
         server: Conn<Socket>,
         mut head: Vec<u8>,
     ) -> Next {
-        let Pick { server: picked, lease } = pick;
-        picked.state.answered(&picked.spec);
+        self.bear_out(&pick);
+        let Pick { server: picked, lease, .. } = pick;
         let worker = self.client.side.worker.index;
         let cells = picked.state.cells.of(worker);
         cells.attempt(Attempt::Answered).add(1);

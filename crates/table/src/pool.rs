@@ -73,6 +73,8 @@ pub enum Target {
 pub struct Pick<'p> {
     pub server: &'p Server,
     pub lease: Lease,
+    /// Nobody was well, and this one was picked all the same.
+    pub overlooked: bool,
 }
 
 /// Why nobody could be picked.
@@ -309,6 +311,21 @@ mod tests {
                 server.state.failed(&server.spec, 1_000);
             }
             assert_eq!(label(&pick(&pool, &[], 1_001)), expected);
+        }
+    }
+
+    #[test]
+    fn who_answers_although_nobody_was_well_is_well() {
+        let pool = pool(2, WhenAllDown::TryAll, |_, _| {});
+        for server in &pool.servers {
+            server.state.failed(&server.spec, 1_000);
+        }
+        let first = pick(&pool, &[], 1_001).expect("try_all");
+        assert!(first.overlooked);
+        first.server.state.recover(&first.server.spec);
+        for _ in 0..4 {
+            let again = pick(&pool, &[], 1_002).expect("it is well");
+            assert!(!again.overlooked && again.server.state.id() == first.server.state.id());
         }
     }
 

@@ -108,7 +108,7 @@ impl ServerState {
     /// Listed again while something still runs on it: what runs stays counted, what was known of
     /// its health does not. `start`: what its check begins with, if it has one.
     pub fn come_back(&self, start: Option<CheckStart>) {
-        self.recovered();
+        self.forget_failures();
         self.health.restart(start, true);
         self.health.ramp();
         self.gone.store(false, Release);
@@ -162,17 +162,25 @@ impl ServerState {
     /// An answer came. Only one that was asked for after the last failure clears the count.
     pub fn answered(&self, spec: &ServerSpec) {
         let failures = &self.failures;
-        let fails = failures.fails.load(Relaxed);
-        if fails > 0 && failures.accessed.load(Relaxed) < failures.checked.load(Relaxed) {
-            if spec.max_fails > 0 && fails >= spec.max_fails {
-                self.health.ramp();
-            }
-            failures.fails.store(0, Relaxed);
+        if failures.fails.load(Relaxed) > 0
+            && failures.accessed.load(Relaxed) < failures.checked.load(Relaxed)
+        {
+            self.recover(spec);
         }
     }
 
+    /// It has answered a request, or passed a probe, although failures kept it out: they are
+    /// forgotten.
+    pub fn recover(&self, spec: &ServerSpec) {
+        let fails = self.fails();
+        if fails > 0 && spec.max_fails > 0 && fails >= spec.max_fails {
+            self.health.ramp();
+        }
+        self.forget_failures();
+    }
+
     /// Its failures are forgotten.
-    fn recovered(&self) {
+    fn forget_failures(&self) {
         self.failures.fails.store(0, Relaxed);
     }
 
@@ -187,10 +195,7 @@ impl ServerState {
         confirms: bool,
     ) -> Option<Turned> {
         if probed.ok && self.fails() > 0 {
-            if spec.max_fails > 0 && self.fails() >= spec.max_fails {
-                self.health.ramp();
-            }
-            self.recovered();
+            self.recover(spec);
         }
         self.health.record(epoch, check, probed, confirms)
     }

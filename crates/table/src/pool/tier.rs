@@ -282,6 +282,6 @@ impl<'p> Choice<'p, '_> {
         let lease: Lease = server.state.lease(server.spec.max_conns)?;
         let counts = !self.overlook && !self.single;
         let claimed = !counts || server.state.claim(&server.spec, self.ask.now);
-        claimed.then_some(Pick { server, lease })
+        claimed.then_some(Pick { server, lease, overlooked: self.overlook })
     }
 }
