@@ -48,6 +48,13 @@ class Admin:
             raise Refused(f"GET /detail: {status} {text}")
         return parse_detail(text)
 
+    def get(self, path: str) -> str:
+        """Any page of the admin listener."""
+        status, _, text = self._ask("GET", path)
+        if status != 200:
+            raise Refused(f"GET {path}: {status} {text.strip()}")
+        return text
+
     def _expect(self, method: str, path: str, text: str = "") -> None:
         status, head, answer = self._ask(method, path, text)
         if (status, answer) != (200, "success"):

@@ -1,7 +1,8 @@
-"""What `storm`, `tunnels` and `crash` share: options, a place to work, a verdict and an exit code.
+"""What the programs that hold the product to a promise share: options, a place to work, a verdict
+and an exit code.
 
-Each plays one promise of the product against a running proxy and prints what it counted as JSON;
-the exit code is 0 only when every count that must be zero is.
+Each plays its promise against a running proxy and prints what it counted; `storm`, `tunnels` and
+`crash` do so as JSON. The exit code is 0 only when every count that must be zero is.
 """
 from __future__ import annotations
 
@@ -10,13 +11,14 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Callable
+from typing import Callable, TypeVar
 
 import kernel
 import peers
 from processes import Failed, cores, guard
 from work import Bench
 
+T = TypeVar("T")
 BINARY = Path(__file__).resolve().parents[2] / "target" / "release" / "tidegate"
 
 
@@ -34,16 +36,29 @@ def comparable(a: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 def play(o: argparse.Namespace, game: Callable[[Bench, peers.Peer], dict], zero: tuple[str, ...]) -> None:
     """Runs the game, prints its counts, and ends the process with the verdict."""
+    counts = within(o, lambda bench: game(bench, peers.named(getattr(o, "peer", None) or f"tidegate={o.tidegate}")))
+    bad = [name for name in zero if counts[name]]
+    print(json.dumps({**counts, "verdict": verdict(bad)}, indent=1))
+    sys.exit(bool(bad))
+
+
+def verdict(bad: list[str]) -> str:
+    return "not zero: " + ", ".join(bad) if bad else "as promised"
+
+
+def within(o: argparse.Namespace, measure: Callable[[Bench], T]) -> T:
+    """Gives it a place to work, and ends the process with the reason when it cannot go on."""
     guard(o.limit)
     try:
-        peer = peers.named(getattr(o, "peer", None) or f"tidegate={o.tidegate}")
         with tempfile.TemporaryDirectory(prefix="tidegate-gate-") as directory:
-            counts = game(bench(Path(directory)), peer)
+            return measure(bench(Path(getattr(o, "logs", None) or directory)))
     except (Failed, OSError) as reason:
         sys.exit(f"{Path(sys.argv[0]).name}: {reason or repr(reason)}")
-    bad = [name for name in zero if counts[name]]
-    print(json.dumps({**counts, "verdict": "not zero: " + ", ".join(bad) if bad else "as promised"}, indent=1))
-    sys.exit(bool(bad))
+
+
+def logged(a: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    a.add_argument("--logs", metavar="DIR", help="keep configurations and logs there, a new directory")
+    return a
 
 
 def bench(directory: Path) -> Bench:

@@ -33,6 +33,23 @@ def cpu_seconds(pid: int) -> float:
     return total / 1e9
 
 
+def thread_seconds(pid: int) -> dict[str, float]:
+    """The same for one process, by the names of its threads."""
+    found: dict[str, float] = {}
+    for task in _listdir(f"/proc/{pid}/task"):
+        name = _read(f"/proc/{pid}/task/{task}/comm").strip()
+        fields = _read(f"/proc/{pid}/task/{task}/schedstat").split()
+        found[name] = found.get(name, 0) + (int(fields[0]) if fields else 0) / 1e9
+    return found
+
+
+def kernel_share(pid: int) -> tuple[float, float]:
+    """Seconds a process has spent in its own code and in the kernel, in hundredths."""
+    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    tick = os.sysconf("SC_CLK_TCK")
+    return int(fields[11]) / tick, int(fields[12]) / tick
+
+
 def pss_kib(pid: int) -> int:
     """Proportional set size of the family."""
     total = 0

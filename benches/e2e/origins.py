@@ -13,6 +13,7 @@ import hashlib
 import os
 import shutil
 import sys
+import urllib.request
 from pathlib import Path
 
 import frames
@@ -44,6 +45,29 @@ http {{
     if not shutil.which("nginx"):
         raise Failed("the origin is nginx: install nginx-light")
     return Child(["nginx", "-c", str(file)], on, directory / "log").listens(min(named))
+
+
+def everywhere(directory: Path, port: int, counting: int, on: set[int]) -> Child:
+    """nginx on a port of every address of this machine, so that one process is very many servers;
+    `counted(counting)` says how many connections it took."""
+    directory.mkdir(parents=True, exist_ok=True)
+    file = directory / "origin.conf"
+    file.write_text(f"""{nginx_head(directory, 1)}
+http {{
+  access_log off; {nginx_temporary(directory)}
+  server {{ listen {port} backlog=4096; keepalive_requests 100000000; location / {{ return 200 "{SMALL}"; }} }}
+  server {{ listen 127.0.0.1:{counting}; location / {{ stub_status; }} }}
+}}
+""")
+    if not shutil.which("nginx"):
+        raise Failed("the origin is nginx: install nginx-light")
+    return Child(["nginx", "-c", str(file)], on, directory / "log").listens(counting)
+
+
+def counted(counting: int) -> int:
+    """Connections that `everywhere` has accepted, this one among them."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{counting}/", timeout=10) as page:
+        return int(page.read().split(b"requests")[1].split()[0])
 
 
 def patient(port: int, on: set[int], log: Path) -> Child:

@@ -6,6 +6,7 @@ X-Forwarded-For, no access log, time-outs long enough never to end a measurement
 """
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -29,6 +30,17 @@ class Task:
     workers: int = 1
     durable: bool = False
     """With a state directory; only Tidegate has one."""
+    next_on: tuple[str, ...] = ()
+    """What makes a request go on to another server, in nginx's words; empty: as it comes. When given,
+    nginx's workers share what they learn of servers, as Tidegate's always do."""
+    server: dict = field(default_factory=dict)
+    """What servers are given besides their address, by nginx's names: max_fails, fail_timeout."""
+    check: dict = field(default_factory=dict)
+    """An active check of every server; only Tidegate has one."""
+    read_timeout: str = ""
+    """How long a server may take to answer; empty: longer than any measurement."""
+    logs_requests: bool = False
+    """Whether Tidegate writes an access log, `access` in the directory."""
 
 
 @dataclass(frozen=True)
@@ -118,22 +130,25 @@ class Nginx(Kind):
 http {{
   access_log off; keepalive_requests 100000000; keepalive_timeout 600s; {nginx_temporary(d)}
   map $http_upgrade $connection_field {{ default upgrade; '' ''; }}
-  {"".join(self._pool(name, servers) for name, servers in task.pools.items())}
+  {"".join(self._pool(task, name, servers) for name, servers in task.pools.items())}
   server {{
     listen 127.0.0.1:{task.port} backlog=4096;
     location / {{
-      proxy_pass http://{task.default}; proxy_http_version 1.1; proxy_read_timeout 600s;
+      proxy_pass http://{task.default}; proxy_http_version 1.1; proxy_read_timeout {task.read_timeout or "600s"};
       proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_field;
       proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+      {f"proxy_next_upstream {' '.join(task.next_on)};" if task.next_on else ""}
     }}
   }}
 }}
 """
 
     @staticmethod
-    def _pool(name, servers):
-        lines = " ".join(f"server {server};" for server in servers)
-        return f"upstream {name} {{ {lines} keepalive 1024; keepalive_requests 100000000; }}\n  "
+    def _pool(task, name, servers):
+        how = "".join(f" {key}={value}" for key, value in task.server.items())
+        lines = " ".join(f"server {server}{how};" for server in servers)
+        zone = f"zone {name} 1m; " if task.next_on else ""
+        return f"upstream {name} {{ {zone}{lines} keepalive 1024; keepalive_requests 100000000; }}\n  "
 
     def change(self, proxy, pool, servers):
         """A reload: nginx has no other way, and says yes before it is done."""
@@ -179,11 +194,13 @@ class Tidegate(Kind):
 
     def configuration(self, task):
         state = f'state_dir = "{task.directory}/state"' if task.durable else ""
+        log = '[access_log]\npath = "access"' if task.logs_requests else ""
         return f"""[process]
 workers = {task.workers}
 {state}
 [admin]
 listen = ["127.0.0.1:{task.admin}"]
+{log}
 [[listener]]
 name = "edge"
 address = "127.0.0.1:{task.port}"
@@ -195,17 +212,30 @@ path = "/"
 upstream = "{task.default}"
 [upstream_defaults]
 keepalive = 1024
-{"".join(self._pool(name, servers) for name, servers in task.pools.items())}"""
+{self._defaults(task)}
+{"".join(self._pool(task, name, servers) for name, servers in task.pools.items())}"""
 
     @staticmethod
-    def _pool(name, servers):
-        lines = ", ".join(f'"{server}"' for server in servers)
+    def _defaults(task):
+        timeouts = {"read": task.read_timeout} if task.read_timeout else {}
+        tables = {"next": {"on": task.next_on} if task.next_on else {}, "check": task.check, "timeouts": timeouts}
+        return "".join(f"{name} = {inline(table)}\n" for name, table in tables.items() if table)
+
+    @staticmethod
+    def _pool(task, name, servers):
+        lines = ", ".join(inline({"address": server, **task.server}) if task.server else json.dumps(server)
+                          for server in servers)
         return f"[upstream.{name}]\nservers = [{lines}]\n"
 
     def change(self, proxy, pool, servers):
         if not proxy.admin:
             proxy.admin = Admin(proxy.task.admin)
         proxy.admin.post(pool, body(servers))
+
+
+def inline(table: dict) -> str:
+    """As an inline table of TOML, whose texts, numbers and lists are written as in JSON."""
+    return "{ " + ", ".join(f"{key} = {json.dumps(value)}" for key, value in table.items()) + " }"
 
 
 KINDS = {"nginx": Nginx(), "haproxy": Haproxy(), "tidegate": Tidegate()}

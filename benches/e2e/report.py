@@ -22,14 +22,14 @@ def table(name: str, about: str, key: str, rows: dict[str, list[dict]]) -> str:
     lines = [f"\n{name}: {about}"]
     for peer, rounds in rows.items():
         figures = medians(rounds)
-        text = "  ".join(f"{label} {_short(value)}" for label, value in figures.items())
+        text = "  ".join(f"{label} {short(value)}" for label, value in figures.items())
         ratio = f"{figures[key] / base:.3f} × nginx  " if base and key in figures and peer != "nginx" else ""
         errors = "".join(f"\n    failed: {r['error']}" for r in rounds if "error" in r)
         lines.append(f"  {peer:<12}{ratio}{text}{errors}")
     return "\n".join(lines)
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     if value == int(value):
         return f"{int(value):,}"
     return f"{value:,.0f}" if value >= 1000 else f"{value:.2f}"

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import origins
 from kernel import cpu_seconds, pss_kib
@@ -31,11 +32,11 @@ class Answers:
     p99_us: float
 
 
-def wrk(bench: Bench, port: int, path: str, connections: int, seconds: int) -> Answers:
+def wrk(bench: Bench, port: int, path: str, connections: int, seconds: int, script: Path | None = None) -> Answers:
     if not shutil.which("wrk"):
         raise Failed("the load generator is wrk: install it")
     url = f"http://127.0.0.1:{port}{path}"
-    argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", url]
+    argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", *(["-s", script] if script else []), url]
     with Child(argv, bench.other_core, bench.directory / "wrk.log", stdout=subprocess.PIPE) as child:
         text = child.process.communicate(timeout=seconds + 30)[0].decode()
     done = re.search(r"(\d+) requests in", text)
