@@ -94,8 +94,10 @@ impl<'l> Listed<'l> {
         for pool in pools {
             let Some(check) = &pool.upstream.check else { continue };
             let of_pool = pool.servers.iter().filter_map(|server| {
+                // Nobody asks a server that somebody set down, in Tengine neither.
+                let asked = !server.spec.down;
                 // A change that is on its way may have ended the check already.
-                let checked = server.state.health.checked()?;
+                let checked = asked.then(|| server.state.health.checked())??;
                 Some((&server.target, checked))
             });
             peers.extend(of_pool.map(|(target, checked)| Peer {

@@ -17,7 +17,7 @@ use crate::weights;
 /// The longest sequence. Weights whose sum is larger are scaled down to about this.
 const MAX_LEN: u64 = 1 << 17;
 /// So many turns for each server are walked before everybody is simply asked.
-const WALK: usize = 4;
+const WALK: usize = 2;
 /// Up to so many steps the sequence is nginx's own, entry by entry.
 const EXACT_STEPS: u64 = 1 << 20;
 

@@ -6,7 +6,7 @@ mod kit;
 use std::collections::BTreeMap;
 
 use tidegate_model::{
-    Span,
+    Span, WhenAllDown,
     upstream::{CheckKind, CheckSpec, CheckStart, ExpectBody, StatusPattern},
 };
 
@@ -18,7 +18,7 @@ fn an_http_check_is_read() {
         "[upstream.a.check]\ntype = 'http'\npath = '/ping?full'\nmethod = 'OPTIONS'\n\
          headers = { Host = 'im.internal', X-Probe = '' }\nexpect_status = ['204', '3xx']\n\
          expect_body = 'ok'\nport = 9000\ninterval = '2s'\nfast_interval = '200ms'\n\
-         timeout = '500ms'\nrise = 1\nfall = 1000\nstart = 'down'",
+         timeout = '500ms'\nrise = 1\nfall = 1000\nstart = 'down'\nwhen_all_down = 'fail'",
     )
     .check;
     let headers = [("host", "im.internal"), ("x-probe", "")];
@@ -39,6 +39,7 @@ fn an_http_check_is_read() {
         rise: Some(1),
         fall: Some(1000),
         start: Some(CheckStart::Down),
+        when_all_down: Some(WhenAllDown::Fail),
     };
     assert_eq!(check, Some(expected));
     assert_eq!(pool("[upstream.a.check]").check, Some(CheckSpec::default()));
@@ -97,7 +98,10 @@ fn bad_values_of_a_check_are_refused() {
             "30: upstream.a.check.headers.a: may only hold visible ASCII characters, and blanks \
              between them",
         ),
-        ("headers.host = ''", "33: upstream.a.check.headers.host: may not be empty"),
+        (
+            "headers.host = ''",
+            "33: upstream.a.check.headers.host: expected the name of a host, with a port if need be",
+        ),
         ("headers.a = 1", "30: upstream.a.check.headers.a: expected a string, found an integer"),
         ("headers = []", "28: upstream.a.check.headers: expected a table, found a list"),
         (

@@ -15,7 +15,7 @@ use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 const WITHIN: Duration = Duration::from_secs(2);
 /// Look-ups at once. One that was given up still holds its place until the system lets go of it, so
 /// that a dead name server cannot take a thread for every request.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 64;
 /// Addresses taken of one name.
 const MAX_ADDRESSES: usize = 64;
 
@@ -48,7 +48,10 @@ impl Resolver {
     }
 
     /// What can be found of them, and what cannot. Cancel safe.
-    pub async fn resolve_some(&self, servers: &[ServerSpec]) -> (Resolved, Vec<Unresolved>) {
+    pub async fn resolve_some<'s>(
+        &self,
+        servers: impl IntoIterator<Item = &'s ServerSpec>,
+    ) -> (Resolved, Vec<Unresolved>) {
         let names = names(servers);
         let mut missing: BTreeMap<String, String> = names
             .keys()
@@ -103,14 +106,16 @@ pub struct Unresolved {
 
 type Answer = (String, Result<Vec<SocketAddr>, String>);
 
-fn names(servers: &[ServerSpec]) -> BTreeMap<String, (Arc<str>, u16)> {
+fn names<'s>(
+    servers: impl IntoIterator<Item = &'s ServerSpec>,
+) -> BTreeMap<String, (Arc<str>, u16)> {
     let name = |server: &ServerSpec| match server.address.place() {
         Place::Host(host, port) => {
             Some((server.address.as_str().to_owned(), (Arc::clone(host), *port)))
         }
         Place::Ip(_) | Place::Unix(_) => None,
     };
-    servers.iter().filter_map(name).collect()
+    servers.into_iter().filter_map(name).collect()
 }
 
 /// Asks the system, which may take its time.
@@ -118,8 +123,12 @@ fn addresses(text: &str, host: &str, port: u16) -> Result<Vec<SocketAddr>, Strin
     let found = (host, port).to_socket_addrs();
     let found = found.map_err(|error| format!("host not found: \"{text}\": {error}"))?;
     let mut seen = HashSet::new();
-    let addresses: Vec<_> =
-        found.filter(|address| seen.insert(*address)).take(MAX_ADDRESSES).collect();
+    let mut addresses: Vec<_> = found.filter(|address| seen.insert(*address)).collect();
+    if addresses.len() > MAX_ADDRESSES {
+        // Always the same ones, in whatever order they come.
+        addresses.sort_unstable();
+        addresses.truncate(MAX_ADDRESSES);
+    }
     if addresses.is_empty() {
         Err(format!("host has no address: \"{text}\""))
     } else {

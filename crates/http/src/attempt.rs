@@ -1,6 +1,6 @@
 //! One try at one server: a connection, kept or new, and an exchange over it.
 
-use std::{borrow::Cow, sync::Arc, time::Instant};
+use std::{borrow::Cow, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Instant};
 
 use tidegate_h1::Conn;
 use tidegate_net::{ConnectError, Place, Socket, Timer, connect};
@@ -9,7 +9,7 @@ use tidegate_table::{Attempt, Pick, Pool, Target};
 
 use crate::{
     begin::Job,
-    connection::Client,
+    connection::{Client, Side},
     exchange::{Answered, Exchange, Exchanged},
     going::{Going, Progress, Verdict, left_for},
     replay::Replay,
@@ -28,7 +28,7 @@ pub(crate) enum Tried {
     /// Its answer, of that status, is left for another server's.
     LeftAnswer(Failure, u16),
     /// Ports or descriptors ran out; the server is not to blame.
-    Local(String),
+    Local(Failure),
     Refused(u16, String),
     /// The server's connection, and the head of the 101 for the client.
     Switched(Conn<Socket>, Vec<u8>),
@@ -77,7 +77,7 @@ pub(crate) async fn attempt(
     let kept = || client.side.worker.idle.borrow_mut().take(&pool.live, state.id());
     let (mut upstream, reused) = match if fresh { None } else { kept() } {
         Some(upstream) => (upstream, true),
-        None => match Box::pin(dial(client.side.worker, client.side.timer, &this)).await {
+        None => match Box::pin(dial(client, &this)).await {
             Ok(socket) => (Upstream::new(socket), false),
             Err(tried) => return tried,
         },
@@ -115,7 +115,18 @@ pub(crate) async fn attempt(
     }
 }
 
-async fn dial(worker: &Worker, timer: &Timer, this: &Try<'_>) -> Result<Socket, Tried> {
+/// A new connection, unless the client leaves meanwhile.
+async fn dial(client: &mut Client<'_>, this: &Try<'_>) -> Result<Socket, Tried> {
+    let Client { side: Side { worker, timer, .. }, conn } = client;
+    let mut connecting = pin!(connected(worker, timer, this));
+    poll_fn(|cx| match connecting.as_mut().poll(cx) {
+        Poll::Ready(connected) => Poll::Ready(connected),
+        Poll::Pending => conn.poll_gone(cx, &worker.scratch).map(|_| Err(Tried::ClientGone(None))),
+    })
+    .await
+}
+
+async fn connected(worker: &Worker, timer: &Timer, this: &Try<'_>) -> Result<Socket, Tried> {
     let limit = this.pool.upstream.connect_timeout.as_duration();
     let place = match &this.pick.server.target {
         Target::Ip(address) => Place::Ip(*address),
@@ -128,14 +139,14 @@ async fn dial(worker: &Worker, timer: &Timer, this: &Try<'_>) -> Result<Socket, 
         worker.idle.borrow_mut().clear();
         connected = connect(place, timer, limit).await;
     }
-    let failed = |cause, error: ConnectError| {
+    let failure = |cause, error: ConnectError| {
         let verdict = this.going.after(cause, Progress { begun: false, spent: false });
-        Tried::Failed(Failure { cause, reason: error.to_string(), verdict })
+        Failure { cause, reason: error.to_string(), verdict }
     };
     connected.map_err(|error| match error {
-        ConnectError::Local(_) => Tried::Local(error.to_string()),
-        ConnectError::Refused(_) => failed(Attempt::ConnectFailed, error),
-        ConnectError::TimedOut(_) => failed(Attempt::ConnectTimedOut, error),
+        ConnectError::Local(_) => Tried::Local(failure(Attempt::ConnectFailed, error)),
+        ConnectError::Refused(_) => Tried::Failed(failure(Attempt::ConnectFailed, error)),
+        ConnectError::TimedOut(_) => Tried::Failed(failure(Attempt::ConnectTimedOut, error)),
     })
 }
 

@@ -77,7 +77,7 @@ impl Job {
             Body::Length(length) => length <= limit,
             Body::Chunked => true,
         };
-        if may_repeat && next.tries != 1 && fits { usize::try_from(limit).unwrap_or(0) } else { 0 }
+        if may_repeat && fits { usize::try_from(limit).unwrap_or(0) } else { 0 }
     }
 }
 

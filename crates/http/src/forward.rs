@@ -2,13 +2,15 @@
 //! of them.
 
 use std::{
+    future::poll_fn,
     sync::Arc,
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use tidegate_h1::Conn;
 use tidegate_net::{Socket, coarse_millis};
-use tidegate_table::{Ask, Attempt, Lease, NoServer, Pick, Pool};
+use tidegate_table::{Ask, Attempt, Lease, NoServer, Pick, Pool, PoolLive};
 
 use crate::{
     answer::{self, Answer},
@@ -40,7 +42,8 @@ pub(crate) struct Forwarding<'c> {
     tries: Tries,
     /// What is kept of its body for another try.
     replay: Replay<'c>,
-    last: Option<Failure>,
+    /// The last try that came to nothing, and what counts its pool.
+    last: Option<(Arc<PoolLive>, Failure)>,
     /// Its server's kept connection was dead.
     fresh: bool,
 }
@@ -70,8 +73,12 @@ impl<'c> Forwarding<'c> {
                     false => return Box::pin(self.give_up(&pool, none)).await,
                 },
             };
-            if let Some(failure) = self.last.take() {
-                pool.live.cells.of(worker.index).retries(failure.cause).add(1);
+            if let Some((failed, failure)) = self.last.take() {
+                failed.cells.of(worker.index).retries(failure.cause).add(1);
+                if self.client_is_gone().await {
+                    self.account(&pool, CLIENT_GONE, 0, 0);
+                    return Turn::Cut;
+                }
             }
             let tried = self.attempt(&pool, &pick).await;
             match self.judge(&pool, pick, tried) {
@@ -98,7 +105,7 @@ impl<'c> Forwarding<'c> {
             pool,
             affinity: &self.job.affinity,
             tries: &self.tries,
-            server: pick.lease.state().id(),
+            pick,
             repeatable: self.job.repeatable,
         };
         let this = Try { job: &self.job, pool, pick, going, fresh: self.fresh, began };
@@ -112,14 +119,28 @@ impl<'c> Forwarding<'c> {
         newest.map(|pool| self.job.pool = pool).is_some() || self.fall_back()
     }
 
-    /// Goes over to the route's other pool, once.
+    /// Goes over to the route's other pool, once. Its rules begin anew there.
     fn fall_back(&mut self) -> bool {
         let Some(name) = self.job.fallback.take() else {
             return false;
         };
-        let other =
-            self.client.side.worker.with_snapshot(|snapshot| snapshot.pool(name.as_str()).cloned());
-        other.map(|pool| self.job.pool = pool).is_some()
+        let worker = self.client.side.worker;
+        let other = worker.with_snapshot(|snapshot| snapshot.pool(name.as_str()).cloned());
+        let Some(pool) = other else { return false };
+        pool.live.cells.of(worker.index).begin(coarse_millis());
+        self.tries.count = 0;
+        self.tries.began = None;
+        self.tries.failed.go_over();
+        self.job.pool = pool;
+        true
+    }
+
+    /// Whether the client has left while a server was asked: nobody wants another's answer.
+    async fn client_is_gone(&mut self) -> bool {
+        let Client { side, conn } = &mut self.client;
+        let gone =
+            |cx: &mut Context<'_>| Poll::Ready(conn.poll_gone(cx, &side.worker.scratch).is_ready());
+        poll_fn(gone).await
     }
 
     /// Accounts for a try, and says what follows from it.
@@ -128,6 +149,7 @@ impl<'c> Forwarding<'c> {
             Tried::Answered(answered) => self.answered(pool, &pick, answered),
             Tried::Cut(answered, reason) => self.cut(pool, &pick, answered, reason),
             Tried::ClientGone(told) => {
+                pick.give_back();
                 self.note(&pick, Attempt::Cancelled);
                 match told {
                     Some(answered) => self.passed(pool, &pick, answered),
@@ -137,12 +159,14 @@ impl<'c> Forwarding<'c> {
             }
             Tried::Failed(failure) => self.failed(pool, &pick, failure),
             Tried::Left => {
+                pick.give_back();
                 self.tries.count -= 1;
                 Next::SameServer
             }
             Tried::LeftAnswer(failure, status) => self.left_answer(pool, &pick, failure, status),
-            Tried::Local(reason) => self.local(&pick, reason),
+            Tried::Local(failure) => self.local(pool, &pick, failure),
             Tried::Refused(status, reason) => {
+                pick.give_back();
                 self.note(&pick, Attempt::Cancelled);
                 Next::Refuse(status, reason)
             }
@@ -151,7 +175,7 @@ impl<'c> Forwarding<'c> {
     }
 
     fn answered(&mut self, pool: &Pool, pick: &Pick<'_>, answered: Answered) -> Next {
-        self.bear_out(pick);
+        pick.answered();
         self.watch(pool, pick, answered.status >= 500);
         self.note(pick, Attempt::Answered);
         self.passed(pool, pick, answered);
@@ -191,6 +215,7 @@ impl<'c> Forwarding<'c> {
         if self.fresh {
             // The server is not to blame, and this was no try (nginx gives it back, too).
             self.tries.count -= 1;
+            pick.give_back();
             if failure.verdict == Verdict::GoesOn {
                 tracing::debug!(upstream = %pool.name, server = &**state.label(), "a kept connection was dead");
             } else {
@@ -199,10 +224,14 @@ impl<'c> Forwarding<'c> {
         } else {
             self.blame(pool, pick, &failure);
         }
+        self.go_on(pool, failure)
+    }
+
+    fn go_on(&mut self, pool: &Pool, failure: Failure) -> Next {
         if failure.verdict != Verdict::GoesOn {
             return Next::Refuse(status_of(failure.cause), String::new());
         }
-        self.last = Some(failure);
+        self.last = Some((Arc::clone(&pool.live), failure));
         Next::Server
     }
 
@@ -210,7 +239,7 @@ impl<'c> Forwarding<'c> {
     /// by its check, if it has one, how it really is.
     fn blame(&mut self, pool: &Pool, pick: &Pick<'_>, failure: &Failure) {
         let state = pick.lease.state();
-        self.tries.failed.push(state.id());
+        self.tries.failed.add(state.id());
         let out = state.failed(&pick.server.spec, coarse_millis());
         self.client.side.worker.shared.suspects.report(state);
         self.watch(pool, pick, true);
@@ -224,24 +253,14 @@ impl<'c> Forwarding<'c> {
         self.note(pick, failure.cause);
         pick.server.state.cells.of(self.client.side.worker.index).codes.count(status);
         if matches!(failure.cause, Attempt::Http403 | Attempt::Http404) {
-            self.bear_out(pick);
-            self.tries.failed.push(pick.lease.state().id());
+            pick.answered();
+            self.watch(pool, pick, false);
+            self.tries.failed.add(pick.lease.state().id());
         } else {
             self.blame(pool, pick, &failure);
         }
         self.fresh = false;
-        self.last = Some(failure);
-        Next::Server
-    }
-
-    /// Its server has answered. One that was asked although nobody was well is, after all.
-    fn bear_out(&self, pick: &Pick<'_>) {
-        let Pick { server, overlooked, .. } = pick;
-        if *overlooked {
-            server.state.recover(&server.spec);
-        } else {
-            server.state.answered(&server.spec);
-        }
+        self.go_on(pool, failure)
     }
 
     /// Counts towards ejection.
@@ -254,16 +273,15 @@ impl<'c> Forwarding<'c> {
         }
     }
 
-    fn local(&mut self, pick: &Pick<'_>, reason: String) -> Next {
+    fn local(&mut self, pool: &Pool, pick: &Pick<'_>, failure: Failure) -> Next {
         let side = self.client.side;
+        pick.give_back();
         if side.worker.may_log(Line::Failure) {
             let (server, request) = (&**pick.lease.state().label(), self.job.seen.id.as_str());
-            tracing::error!(upstream = %self.job.pool.name, server, request, reason = &*reason, "no connection for want of local resources");
+            tracing::error!(upstream = %self.job.pool.name, server, request, reason = &*failure.reason, "no connection for want of local resources");
         }
-        self.tries.failed.push(pick.lease.state().id());
-        let verdict = Verdict::GoesOn;
-        self.last = Some(Failure { cause: Attempt::ConnectFailed, reason, verdict });
-        Next::Server
+        self.tries.failed.add(pick.lease.state().id());
+        self.go_on(pool, failure)
     }
 
     fn switched(
@@ -273,7 +291,8 @@ impl<'c> Forwarding<'c> {
         server: Conn<Socket>,
         mut head: Vec<u8>,
     ) -> Next {
-        self.bear_out(&pick);
+        pick.answered();
+        self.watch(pool, &pick, false);
         let Pick { server: picked, lease, .. } = pick;
         let worker = self.client.side.worker.index;
         let cells = picked.state.cells.of(worker);
@@ -298,7 +317,7 @@ impl<'c> Forwarding<'c> {
     /// Nobody is left to try.
     async fn give_up(&mut self, pool: &Pool, none: NoServer) -> Turn {
         match self.last.take() {
-            Some(failure) => {
+            Some((_, failure)) => {
                 self.refuse(status_of(failure.cause), "every server was tried".into()).await
             }
             None => {

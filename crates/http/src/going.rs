@@ -5,15 +5,15 @@ use std::time::Instant;
 
 use tidegate_model::upstream::Condition;
 use tidegate_net::coarse_millis;
-use tidegate_table::{Affinity, Ask, Attempt, Pool};
+use tidegate_table::{Affinity, Ask, Attempt, Pick, Pool, Tried};
 
 use crate::worker::Worker;
 
 /// What a request has tried so far.
 #[derive(Debug, Default)]
 pub(crate) struct Tries {
-    /// Identities of servers that have failed it.
-    pub(crate) failed: Vec<u64>,
+    /// Servers that have failed it.
+    pub(crate) failed: Tried,
     /// Attempts that count, the running one among them.
     pub(crate) count: u32,
     /// When the first began.
@@ -36,8 +36,8 @@ pub(crate) struct Going<'f> {
     pub(crate) pool: &'f Pool,
     pub(crate) affinity: &'f Affinity,
     pub(crate) tries: &'f Tries,
-    /// The identity of the server that is being asked.
-    pub(crate) server: u64,
+    /// The server that is being asked.
+    pub(crate) pick: &'f Pick<'f>,
     /// nginx: anything but POST, LOCK and PATCH.
     pub(crate) repeatable: bool,
 }
@@ -60,13 +60,14 @@ impl Going<'_> {
             _ => Condition::Error,
         };
         // The connection was ours to keep: nothing has been asked of anybody yet.
-        let unasked = cause == Attempt::Stale && !progress.begun && !progress.spent;
-        if unasked {
+        if cause == Attempt::Stale && !progress.begun && !progress.spent {
             return Verdict::GoesOn;
         }
-        let verdict = self.allows(condition, progress);
+        // A dead kept connection was no try (nginx gives it back, too).
+        let tries = self.tries.count - u32::from(cause == Attempt::Stale);
+        let verdict = self.allows(condition, progress, tries);
         // Who is not there any more does not suffer from retries; who is slow does.
-        if verdict == Verdict::GoesOn && cause == Attempt::TimedOut && self.has_choice() {
+        if verdict == Verdict::GoesOn && cause == Attempt::TimedOut && self.has_choice(true) {
             return self.within_budget();
         }
         verdict
@@ -77,13 +78,14 @@ impl Going<'_> {
     pub(crate) fn leaves(&self, status: u16, progress: Progress) -> bool {
         Condition::of_status(status).is_some_and(|condition| {
             self.pool.upstream.next.on.contains(condition)
-                && self.allows(condition, progress) == Verdict::GoesOn
-                && self.has_choice()
+                && self.allows(condition, progress, self.tries.count) == Verdict::GoesOn
+                // A server that is well does not yield to one that is not.
+                && self.has_choice(self.pick.overlooked)
                 && self.within_budget() == Verdict::GoesOn
         })
     }
 
-    fn allows(&self, condition: Condition, progress: Progress) -> Verdict {
+    fn allows(&self, condition: Condition, progress: Progress, tries: u32) -> Verdict {
         let next = &self.pool.upstream.next;
         if !next.on.contains(condition) {
             return Verdict::Ends("next.on does not name it");
@@ -94,7 +96,7 @@ impl Going<'_> {
         if progress.spent {
             return Verdict::Ends("its body is not kept");
         }
-        if next.tries > 0 && self.tries.count >= next.tries {
+        if next.tries > 0 && tries >= next.tries {
             return Verdict::Ends("next.tries is reached");
         }
         let limit = next.timeout.as_duration();
@@ -104,15 +106,16 @@ impl Going<'_> {
         Verdict::GoesOn
     }
 
-    fn has_choice(&self) -> bool {
+    fn has_choice(&self, overlooks: bool) -> bool {
         let mut tried = self.tries.failed.clone();
-        tried.push(self.server);
-        self.pool.has_choice(&Ask {
+        tried.add(self.pick.lease.state().id());
+        let ask = Ask {
             tried: &tried,
             affinity: self.affinity,
             now: coarse_millis(),
             random: &self.worker.random,
-        })
+        };
+        self.pool.has_choice(&ask, overlooks)
     }
 
     fn within_budget(&self) -> Verdict {

@@ -16,7 +16,7 @@ use std::fmt;
 
 pub use print::{Shown, detail, lines, shown};
 
-use crate::{Balance, UpstreamSpec, WhenAllDown};
+use crate::{Balance, UpstreamSpec};
 use directives::Reading;
 use tokens::Tokens;
 
@@ -52,7 +52,6 @@ pub fn parse(body: &[u8]) -> Result<UpstreamSpec, Refusal> {
     }
     let Reading { mut spec, servers, checking } = reading;
     spec.check = checking.finish()?;
-    spec.when_all_down = spec.check.as_ref().map(|_| WhenAllDown::Fail);
     // nginx counts a server that is `down` as one, a backup not.
     if servers.iter().all(|server| server.backup) {
         return Err(Refusal::whole("no servers in upstream (backup ones do not count)".into()));

@@ -116,6 +116,10 @@ impl UpstreamSpec {
                 self.$($key).+.clone().or_else(|| defaults.$($key).+.clone()).unwrap_or_else(|| $built_in)
             };
         }
+        let check = CheckSpec::resolve(self.check.as_ref(), defaults.check.as_ref());
+        let checks_policy = |spec: &Self| {
+            check.as_ref().and_then(|_| spec.check.as_ref()?.when_all_down).or(spec.when_all_down)
+        };
         Upstream {
             balance: pick!(balance, Balance::default()),
             servers: self.servers.clone().unwrap_or_default(),
@@ -128,13 +132,15 @@ impl UpstreamSpec {
                 host_header,
                 Template::parse("${header:host}").expect("the built-in template is one")
             ),
-            when_all_down: pick!(when_all_down, WhenAllDown::default()),
+            when_all_down: checks_policy(self)
+                .or_else(|| checks_policy(defaults))
+                .unwrap_or_default(),
             hash_key: pick!(hash_key, HashKey::default()),
             sticky: self.sticky.clone().or_else(|| defaults.sticky.clone()),
             resolve_interval: pick!(resolve_interval, Span::from_secs(30)),
             next: self.next.resolve(&defaults.next),
             eject: self.eject.resolve(&defaults.eject),
-            check: CheckSpec::resolve(self.check.as_ref(), defaults.check.as_ref()).map(Arc::new),
+            check: check.clone().map(Arc::new),
             connect_timeout: pick!(timeouts.connect, Span::from_secs(3)),
             send_timeout: pick!(timeouts.send, Span::from_secs(60)),
             read_timeout: pick!(timeouts.read, Span::from_secs(60)),

@@ -15,7 +15,7 @@ use std::{
 use divan::Bencher;
 use tidegate_model::{Address, Balance, Name, Resolved, ServerSpec, UpstreamSpec};
 use tidegate_table::{
-    Affinity, Ask, Change, FilePool, FileState, Hashed, Operation, Options, Origin, Table,
+    Affinity, Ask, Change, FilePool, FileState, Hashed, Operation, Options, Origin, Table, Tried,
 };
 
 fn main() {
@@ -119,7 +119,8 @@ fn pick(bencher: Bencher, servers: usize, balance: Balance) {
         let address = std::net::IpAddr::from(client.to_be_bytes());
         let key = Hashed::of(&client.to_le_bytes());
         let affinity = Affinity { key, ..Affinity::of_client(Some(address)) };
-        let ask = Ask { tried: &[], affinity: &affinity, now: 1, random: &random };
+        let tried = Tried::default();
+        let ask = Ask { tried: &tried, affinity: &affinity, now: 1, random: &random };
         drop(black_box(pool.pick(&ask)));
     });
 }

@@ -4,7 +4,10 @@
 use std::{
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU32, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
     time::SystemTime,
 };
@@ -104,7 +107,7 @@ impl Health {
 
     /// What keeps it out at `now`. Ends an ejection whose time is over.
     pub fn ailment(&self, now: u64) -> Option<Ailment> {
-        let marks = self.marks.load(Relaxed);
+        let marks = self.marks.load(Acquire);
         if marks & UNHEALTHY != 0 {
             return Some(Ailment::Unhealthy);
         }
@@ -138,13 +141,9 @@ impl Health {
 
     /// The same, for a pick: the first one says when the slow start began, the last that it is over.
     pub(crate) fn ramp_at_pick(&self, slow_start: Span, now: u64) -> Option<u32> {
+        self.begin_ramp(now);
         let from = match self.ramp_from.load(Relaxed) {
             NO_RAMP => return None,
-            FROM_NOW => {
-                // Another worker may have been first, by a millisecond.
-                let _ = self.ramp_from.compare_exchange(FROM_NOW, now, Relaxed, Relaxed);
-                now
-            }
             from => from,
         };
         let share = share(from, slow_start, now);
@@ -152,6 +151,15 @@ impl Health {
             let _ = self.ramp_from.compare_exchange(from, NO_RAMP, Relaxed, Relaxed);
         }
         share
+    }
+
+    /// It is being picked: a slow start that has not begun begins. So it does for a server that has
+    /// none, or one that it gets much later would begin then.
+    pub(crate) fn begin_ramp(&self, now: u64) {
+        if self.ramp_from.load(Relaxed) == FROM_NOW {
+            // Another worker may have been first, by a millisecond.
+            let _ = self.ramp_from.compare_exchange(FROM_NOW, now, Relaxed, Relaxed);
+        }
     }
 
     /// A check begins, or begins anew; `None`: there is none any more. Ejections are forgotten too
@@ -179,21 +187,21 @@ impl Health {
         self.lock().epoch
     }
 
-    /// Takes note of a probe. `confirms`: a request has failed here, so that one failed probe is
-    /// enough.
+    /// Takes note of a probe; whether it was one of the present check, and what it has changed.
+    /// `confirms`: a request has failed here, so that one failed probe is enough.
     pub(crate) fn record(
         &self,
         epoch: u64,
         check: &Check,
         probed: Probed,
         confirms: bool,
-    ) -> Option<Turned> {
+    ) -> (bool, Option<Turned>) {
         let mut probes = self.lock();
         if probes.epoch != epoch {
-            return None;
+            return (false, None);
         }
-        let is_out = self.marks.load(Relaxed) & (UNHEALTHY | CHECKING) != 0;
-        let turned = probes.count(check, probed.ok, confirms, is_out);
+        let marks = self.marks.load(Relaxed);
+        let turned = probes.count(check, probed.ok, confirms, marks);
         if turned.is_some() {
             probes.since = Some(probed.at);
         }
@@ -208,7 +216,7 @@ impl Health {
             }
             None => (),
         }
-        turned
+        (true, turned)
     }
 
     /// Whether the next probe should come soon: the last ones do not agree with the state.
@@ -259,7 +267,9 @@ impl Health {
     /// Leaves it out for a while that grows with each time; how long, in milliseconds. `None` when
     /// it is out already.
     pub(crate) fn eject(&self, eject: &Eject, now: u64) -> Option<u64> {
-        if self.marks.fetch_or(EJECTED, Relaxed) & EJECTED != 0 {
+        // One at a time, and the mark last: whoever sees it must see how long it holds.
+        let _alone = self.lock();
+        if self.marks.load(Relaxed) & EJECTED != 0 {
             return None;
         }
         self.bad_answers.store(0, Relaxed);
@@ -272,6 +282,7 @@ impl Health {
         self.ejections.store(times, Relaxed);
         let lasts = base.saturating_mul(times.into()).min(LONGEST_EJECTION.as_millis().max(base));
         self.ejected_until.store(now.saturating_add(lasts), Relaxed);
+        self.marks.fetch_or(EJECTED, Release);
         Some(lasts)
     }
 
@@ -289,21 +300,22 @@ fn share(from: u64, slow_start: Span, now: u64) -> Option<u32> {
 }
 
 impl Probes {
-    fn count(&mut self, check: &Check, ok: bool, confirms: bool, is_out: bool) -> Option<Turned> {
+    fn count(&mut self, check: &Check, ok: bool, confirms: bool, marks: u32) -> Option<Turned> {
         if ok {
             self.passed += 1;
             self.rises = self.rises.saturating_add(1);
             self.falls = 0;
+            let is_out = marks & (UNHEALTHY | CHECKING) != 0;
             return (is_out && self.rises >= check.rise).then_some(Turned::Up);
         }
         self.failed += 1;
-        let was_enough = self.falls >= check.fall;
         self.falls = self.falls.saturating_add(1);
         if confirms {
             self.falls = self.falls.max(check.fall);
         }
         self.rises = 0;
-        (!was_enough && self.falls >= check.fall).then_some(Turned::Down)
+        // By the mark, not by the count: a change may have asked for fewer than there are already.
+        (marks & UNHEALTHY == 0 && self.falls >= check.fall).then_some(Turned::Down)
     }
 }
 
@@ -326,7 +338,7 @@ mod tests {
     }
 
     fn record(health: &Health, ok: bool) -> Option<Turned> {
-        health.record(health.epoch(), &check(), probed(ok), false)
+        health.record(health.epoch(), &check(), probed(ok), false).1
     }
 
     #[test]
@@ -362,7 +374,7 @@ mod tests {
         assert!(health.suspect() && !health.suspect());
         assert!(health.begin_probe() && health.suspect());
         let turned = health.record(health.epoch(), &check(), probed(false), true);
-        assert_eq!(turned, Some(Turned::Down));
+        assert_eq!(turned, (true, Some(Turned::Down)));
     }
 
     #[test]
@@ -371,9 +383,21 @@ mod tests {
         health.restart(Some(CheckStart::Up), false);
         let old = health.epoch();
         health.restart(Some(CheckStart::Up), false);
-        assert_eq!(health.record(old, &check(), probed(false), true), None);
+        assert_eq!(health.record(old, &check(), probed(false), true), (false, None));
         health.restart(None, false);
         assert!(health.checked().is_none());
+    }
+
+    #[test]
+    fn fewer_probes_may_be_enough_after_a_change() {
+        let health = Health::default();
+        health.restart(Some(CheckStart::Up), false);
+        let patient = Check { fall: 100, ..Check::clone(&check()) };
+        for _ in 0..10 {
+            assert_eq!(health.record(health.epoch(), &patient, probed(false), false).1, None);
+        }
+        assert_eq!(record(&health, false), Some(Turned::Down));
+        assert_eq!(record(&health, false), None, "it is down already");
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod recovery;
 mod reload;
 mod snapshot;
 mod state;
+mod tried;
 mod writer;
 
 pub use affinity::{Affinity, Hashed, parse_token, print_token, token};
@@ -33,4 +34,5 @@ pub use published::{ChangeTotals, Outcome, Reader};
 pub use recovery::{OpenError, Recovered};
 pub use snapshot::{Pools, Routes, Snapshot};
 pub use state::{Lease, ServerState};
+pub use tried::Tried;
 pub use writer::Table;

@@ -149,8 +149,6 @@ fn overlay(base: &UpstreamSpec, patch: UpstreamSpec) -> UpstreamSpec {
         tunnel: TunnelSpec { idle_timeout },
         check,
     } = patch;
-    // The policy that came with a check leaves with it.
-    let policy = if check.is_none() && base.check.is_some() { None } else { base.when_all_down };
     UpstreamSpec {
         hash_key: if balance.is_some() { hash_key } else { base.hash_key.clone() },
         balance: balance.or(base.balance),
@@ -160,7 +158,7 @@ fn overlay(base: &UpstreamSpec, patch: UpstreamSpec) -> UpstreamSpec {
         keepalive_requests: keepalive_requests.or(base.keepalive_requests),
         keepalive_time: keepalive_time.or(base.keepalive_time),
         host_header: host_header.or_else(|| base.host_header.clone()),
-        when_all_down: when_all_down.or(policy),
+        when_all_down: when_all_down.or(base.when_all_down),
         sticky: sticky.or_else(|| base.sticky.clone()),
         resolve_interval: resolve_interval.or(base.resolve_interval),
         timeouts: TimeoutsSpec {

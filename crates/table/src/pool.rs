@@ -3,7 +3,14 @@
 mod standing;
 mod tier;
 
-use std::{cell::RefCell, net::SocketAddr, sync::Arc};
+use std::{
+    cell::RefCell,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
@@ -15,6 +22,7 @@ use crate::{
     affinity::{Affinity, token},
     live::PoolLive,
     state::{Lease, ServerState},
+    tried::Tried,
 };
 pub use standing::Standing;
 use tier::{Choice, Tier};
@@ -47,7 +55,12 @@ pub struct Pool {
     primary: Tier,
     backup: Tier,
     single: bool,
+    /// When all servers were last looked at and none was well.
+    nobody_well_at: AtomicU64,
 }
+
+/// Above so many servers a pool remembers for a moment that none is well.
+const LARGE: usize = 64;
 
 /// One server of a pool.
 #[derive(Debug)]
@@ -73,8 +86,32 @@ pub enum Target {
 pub struct Pick<'p> {
     pub server: &'p Server,
     pub lease: Lease,
-    /// Nobody was well, and this one was picked all the same.
+    /// Nobody else was well, and this one was picked without asking whether it is.
     pub overlooked: bool,
+    /// When, in milliseconds of the clock that failures are told by.
+    pub at: u64,
+    /// It is the one request that tries a failed server: what to give back if nothing comes of it.
+    pub(crate) claim: Option<u64>,
+}
+
+impl Pick<'_> {
+    /// Its server has answered. One that was picked although nobody was well is well, after all,
+    /// unless it has failed since.
+    pub fn answered(&self) {
+        let Self { server, overlooked, at, .. } = self;
+        if *overlooked && !server.state.has_failed_since(*at) {
+            server.state.recover(&server.spec);
+        } else {
+            server.state.answered(&server.spec);
+        }
+    }
+
+    /// Nothing was found out about its server: somebody else may be the one who tries it.
+    pub fn give_back(&self) {
+        if let Some(before) = self.claim {
+            self.server.state.unclaim(self.at, before);
+        }
+    }
 }
 
 /// Why nobody could be picked.
@@ -89,8 +126,7 @@ pub enum NoServer {
 /// Who asks for a server.
 #[derive(Debug)]
 pub struct Ask<'a> {
-    /// Identities of servers that this request has tried.
-    pub tried: &'a [u64],
+    pub tried: &'a Tried,
     pub affinity: &'a Affinity,
     /// In milliseconds of the clock that failures are told by.
     pub now: u64,
@@ -141,6 +177,7 @@ impl Pool {
             primary,
             backup,
             single,
+            nobody_well_at: AtomicU64::new(0),
         }
     }
 
@@ -155,10 +192,17 @@ impl Pool {
     /// # Errors
     /// When nobody is eligible. A server that is down, of weight 0, tried or at `max_conns` never is.
     pub fn pick(&self, ask: &Ask<'_>) -> Result<Pick<'_>, NoServer> {
-        let pick = self.choices(ask, false).iter().find_map(Choice::make);
+        let pick = if self.has_nobody_well(ask) {
+            None
+        } else {
+            self.choices(ask, false).iter().find_map(Choice::make)
+        };
         pick.or_else(|| match self.upstream.when_all_down {
             WhenAllDown::Fail => None,
-            WhenAllDown::TryAll => self.choices(ask, true).iter().find_map(Choice::make),
+            WhenAllDown::TryAll => {
+                self.found_nobody_well(ask);
+                self.choices(ask, true).iter().find_map(Choice::make)
+            }
         })
         .ok_or_else(|| {
             if self.primary.total + self.backup.total == 0 {
@@ -170,10 +214,26 @@ impl Pool {
     }
 
     /// Whether a pick would find somebody now. Takes no place: somebody else may be faster.
-    pub fn has_choice(&self, ask: &Ask<'_>) -> bool {
-        let overlooks = self.upstream.when_all_down == WhenAllDown::TryAll;
+    /// `overlooks`: one that is not well would do, if the pool's policy says so.
+    pub fn has_choice(&self, ask: &Ask<'_>, overlooks: bool) -> bool {
+        let overlooks = overlooks && self.upstream.when_all_down == WhenAllDown::TryAll;
         self.choices(ask, false).iter().any(Choice::is_possible)
             || overlooks && self.choices(ask, true).iter().any(Choice::is_possible)
+    }
+
+    /// Whether it was found out already that nobody is well: by an earlier pick of this request, or
+    /// in a large pool by somebody's at this very moment. Looking at thousands of dead servers takes
+    /// a while, and every worker would do it for every request.
+    fn has_nobody_well(&self, ask: &Ask<'_>) -> bool {
+        ask.tried.nobody_is_well()
+            || self.servers.len() > LARGE && self.nobody_well_at.load(Relaxed) == ask.now
+    }
+
+    fn found_nobody_well(&self, ask: &Ask<'_>) {
+        ask.tried.found_nobody_well();
+        if ask.tried.is_empty() {
+            self.nobody_well_at.store(ask.now, Relaxed);
+        }
     }
 
     fn choices<'p, 'a>(&'p self, ask: &'a Ask<'a>, overlook: bool) -> [Choice<'p, 'a>; 2] {
@@ -197,6 +257,11 @@ impl Pool {
 
         let out = self.servers.iter().filter(|one| one.state.health.ailment(now) == Some(Ejected));
         if out.count() >= self.upstream.eject.most(self.servers.len()) {
+            return None;
+        }
+        // The last one that takes requests and is well stays, whatever it answers.
+        let mut others = self.servers.iter().filter(|one| one.state.id() != server.state.id());
+        if !others.any(|one| self.standing(one, now) == Standing::Up) {
             return None;
         }
         let lasts = server.state.health.eject(&self.upstream.eject, now);
@@ -273,7 +338,8 @@ mod tests {
     fn pick<'p>(pool: &'p Pool, tried: &[u64], now: u64) -> Result<Pick<'p>, NoServer> {
         let affinity = Affinity::of_client(None);
         let random = RefCell::new(Rng::with_seed(7));
-        pool.pick(&Ask { tried, affinity: &affinity, now, random: &random })
+        let tried = tried.iter().copied().collect();
+        pool.pick(&Ask { tried: &tried, affinity: &affinity, now, random: &random })
     }
 
     #[test]
@@ -322,7 +388,7 @@ mod tests {
         }
         let first = pick(&pool, &[], 1_001).expect("try_all");
         assert!(first.overlooked);
-        first.server.state.recover(&first.server.spec);
+        first.answered();
         for _ in 0..4 {
             let again = pick(&pool, &[], 1_002).expect("it is well");
             assert!(!again.overlooked && again.server.state.id() == first.server.state.id());

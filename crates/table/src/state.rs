@@ -136,19 +136,34 @@ impl ServerState {
     }
 
     /// Told at a pick. After `fail_timeout` exactly one request becomes the probe of a failed
-    /// server: `false` for every other one.
-    pub(crate) fn claim(&self, spec: &ServerSpec, now: u64) -> bool {
+    /// server.
+    pub(crate) fn claim(&self, spec: &ServerSpec, now: u64) -> Claim {
         let failures = &self.failures;
         let fails = failures.fails.load(Relaxed);
         if fails == 0 {
-            return true;
+            return Claim::NotNeeded;
         }
         let checked = failures.checked.load(Relaxed);
         if now.saturating_sub(checked) <= spec.fail_timeout.as_millis() {
-            return true;
+            return Claim::NotNeeded;
         }
-        let first = failures.checked.compare_exchange(checked, now, Relaxed, Relaxed).is_ok();
-        first || spec.max_fails == 0 || fails < spec.max_fails
+        if failures.checked.compare_exchange(checked, now, Relaxed, Relaxed).is_ok() {
+            Claim::Probing(checked)
+        } else if spec.max_fails == 0 || fails < spec.max_fails {
+            Claim::NotNeeded
+        } else {
+            Claim::Taken
+        }
+    }
+
+    /// Gives back the claim of a pick at `at` that found nothing out.
+    pub(crate) fn unclaim(&self, at: u64, before: u64) {
+        // Unless somebody has found something out meanwhile.
+        let _ = self.failures.checked.compare_exchange(at, before, Relaxed, Relaxed);
+    }
+
+    pub(crate) fn has_failed_since(&self, at: u64) -> bool {
+        self.failures.fails.load(Relaxed) > 0 && self.failures.accessed.load(Relaxed) >= at
     }
 
     /// A failure in nginx's sense. `true` when this one put the server out of rotation.
@@ -171,7 +186,7 @@ impl ServerState {
 
     /// It has answered a request, or passed a probe, although failures kept it out: they are
     /// forgotten.
-    pub fn recover(&self, spec: &ServerSpec) {
+    pub(crate) fn recover(&self, spec: &ServerSpec) {
         let fails = self.fails();
         if fails > 0 && spec.max_fails > 0 && fails >= spec.max_fails {
             self.health.ramp();
@@ -194,16 +209,29 @@ impl ServerState {
         probed: Probed,
         confirms: bool,
     ) -> Option<Turned> {
-        if probed.ok && self.fails() > 0 {
+        let ok = probed.ok;
+        let (is_heard, turned) = self.health.record(epoch, check, probed, confirms);
+        if ok && is_heard && self.fails() > 0 {
             self.recover(spec);
         }
-        self.health.record(epoch, check, probed, confirms)
+        turned
     }
 
     /// Failures counted now.
     pub fn fails(&self) -> u32 {
         self.failures.fails.load(Relaxed)
     }
+}
+
+/// What a pick has to do with a server's failures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// There are none that matter.
+    NotNeeded,
+    /// This request tries whether it is well again; when it was last tried.
+    Probing(u64),
+    /// Another request does.
+    Taken,
 }
 
 /// A place on a server, given back when dropped.
@@ -280,7 +308,7 @@ mod tests {
     fn one_request_probes_a_failed_server_and_clears_it() {
         let (state, spec) = server(1);
         state.failed(&spec, 1_000);
-        assert!(state.claim(&spec, 20_000), "the first is the probe");
+        assert_eq!(state.claim(&spec, 20_000), Claim::Probing(1_000), "the first is the probe");
         assert!(state.is_failed(&spec, 20_000), "everybody else waits for it");
         state.answered(&spec);
         assert!(!state.is_failed(&spec, 20_000));
@@ -291,15 +319,27 @@ mod tests {
         let (state, spec) = server(2);
         state.failed(&spec, 1_000);
         state.failed(&spec, 1_000);
-        assert!(state.claim(&spec, 20_000));
+        assert_eq!(state.claim(&spec, 20_000), Claim::Probing(1_000));
         state.failed(&spec, 20_001);
         assert!(state.is_failed(&spec, 30_001));
+    }
+
+    #[test]
+    fn a_probe_that_found_nothing_out_leaves_it_to_another() {
+        let (state, spec) = server(1);
+        state.failed(&spec, 1_000);
+        assert_eq!(state.claim(&spec, 20_000), Claim::Probing(1_000));
+        state.unclaim(20_000, 1_000);
+        assert_eq!(state.claim(&spec, 20_001), Claim::Probing(1_000));
+        state.failed(&spec, 20_002);
+        state.unclaim(20_001, 1_000);
+        assert!(state.is_failed(&spec, 30_002), "a failure stands");
     }
 
     #[test]
     fn max_fails_zero_never_puts_it_out() {
         let (state, spec) = server(0);
         assert!(!state.failed(&spec, 1_000) && !state.failed(&spec, 1_000));
-        assert!(!state.is_failed(&spec, 1_000) && state.claim(&spec, 50_000));
+        assert!(!state.is_failed(&spec, 1_000) && state.claim(&spec, 50_000) != Claim::Taken);
     }
 }

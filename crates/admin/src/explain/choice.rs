@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 use serde::Serialize;
 use tidegate_model::{Balance, Upstream};
-use tidegate_table::{Affinity, Ask, Hashed, Pool, Server, parse_token};
+use tidegate_table::{Affinity, Ask, Hashed, Pool, Server, Tried, parse_token};
 
 use super::{
     candidates::{Turnout, is_on_probation},
@@ -93,7 +93,7 @@ impl<'e> Choosing<'e> {
 
     /// Whether anybody can be picked.
     pub(super) fn has_choice(&self) -> bool {
-        self.asking(|ask| self.pool.has_choice(ask))
+        self.asking(|ask| self.pool.has_choice(ask, true))
     }
 
     pub(super) fn decide(&self, turnout: &Turnout<'_>) -> Decision {
@@ -142,7 +142,8 @@ impl<'e> Choosing<'e> {
 
     fn asking<T>(&self, ask: impl FnOnce(&Ask<'_>) -> T) -> T {
         let random = RefCell::new(fastrand::Rng::new());
-        ask(&Ask { tried: &[], affinity: &self.affinity, now: self.now, random: &random })
+        let tried = Tried::default();
+        ask(&Ask { tried: &tried, affinity: &self.affinity, now: self.now, random: &random })
     }
 
     fn nobody(&self) -> &'static str {

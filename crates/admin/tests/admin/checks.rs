@@ -58,7 +58,8 @@ async fn the_page_is_for_looking_only_and_for_checked_servers() {
     without.stop().await;
 }
 
-/// Two pools with checks and one without between them, of all kinds of addresses.
+/// Two pools with checks and one without between them, of all kinds of addresses; nobody asks a
+/// server that is down.
 fn mixed() -> Site {
     let site = Site::with(&[
         (
@@ -66,7 +67,7 @@ fn mixed() -> Site {
             "server [::1]:80; server unix:/run/b.sock; check rise=2 fall=1 type=ssl_hello port=443;",
         ),
         ("plain", "server 10.0.0.9;"),
-        ("b", "server 10.0.0.1 down; check type=tcp default_down=false;"),
+        ("b", "server 10.0.0.2 down; server 10.0.0.1; check type=tcp default_down=false;"),
     ]);
     let pool = site.pool("a");
     probe(&pool, &pool.servers[0], &[false, true]);

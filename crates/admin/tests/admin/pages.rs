@@ -50,18 +50,19 @@ async fn what_is_not_there_is_said_as_a_problem() {
 
 #[tokio::test]
 async fn the_status_counts_servers_by_state() {
-    let servers = "server 10.0.0.1; server 10.0.0.2 down; server 10.0.0.3;";
+    let servers = "server 10.0.0.1; server 10.0.0.2 down; server 10.0.0.3; server 10.0.0.4;";
     let site = Site::with(&[("a", servers)]);
     let pool = Arc::clone(site.admin.table.snapshot().pool("a").expect("it is there"));
     let third = &pool.servers[2];
     third.state.failed(&third.spec, 900);
     let answer = site.get("/api/v1/status").await;
     let status: Value = serde_json::from_str(body(&answer)).expect("JSON");
-    assert_eq!(status["servers"], serde_json::json!({"up": 1, "down": 1, "unhealthy": 1}));
+    assert_eq!(status["servers"], serde_json::json!({"up": 2, "down": 1, "unhealthy": 1}));
     pool.eject(&pool.servers[0], 1_000).expect("it is the first");
     let answer = site.get("/api/v1/status").await;
     let ejected: Value = serde_json::from_str(body(&answer)).expect("JSON");
-    assert_eq!(ejected["servers"], serde_json::json!({"ejected": 1, "down": 1, "unhealthy": 1}));
+    let expected = serde_json::json!({"up": 1, "ejected": 1, "down": 1, "unhealthy": 1});
+    assert_eq!(ejected["servers"], expected);
     assert_eq!(status["pools"], 1);
     assert_eq!(status["version"], "1.2.3");
     assert_eq!(status["started"], "1970-01-01T00:00:00Z");

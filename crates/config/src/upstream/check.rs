@@ -47,6 +47,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> CheckSpec {
         rise: reader.take_if("rise", within(1..=MAX_IN_A_ROW)),
         fall: reader.take_if("fall", within(1..=MAX_IN_A_ROW)),
         start: reader.take("start"),
+        when_all_down: reader.take("when_all_down"),
     };
     refuse_contradictions(reader, &check);
     warn_of_the_unlikely(reader, &check);
@@ -178,7 +179,9 @@ fn header(entry: &Node<'_>) -> Option<(String, String)> {
         _ if value.trim() != value || !value.bytes().all(visible) => {
             entry.fail("may only hold visible ASCII characters, and blanks between them")
         }
-        "host" if value.is_empty() => entry.fail("may not be empty"),
+        "host" if value.is_empty() || !value.bytes().all(|b| b.is_ascii_graphic()) => {
+            entry.fail("expected the name of a host, with a port if need be")
+        }
         _ => Some((name, value.to_owned())),
     }
 }

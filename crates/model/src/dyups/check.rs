@@ -9,7 +9,7 @@ use super::{
     server::number,
 };
 use crate::{
-    Span,
+    Span, WhenAllDown,
     upstream::{CheckKind, CheckSpec, CheckStart, ExpectBody, MIN_INTERVAL, StatusPattern},
 };
 
@@ -160,6 +160,7 @@ impl Parameters {
             rise: Some(self.rise),
             fall: Some(self.fall),
             start: Some(self.start),
+            when_all_down: Some(WhenAllDown::Fail),
             ..CheckSpec::default()
         }
     }
@@ -218,7 +219,7 @@ fn millis(text: &str) -> Option<Span> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{UpstreamSpec, WhenAllDown, dyups::parse};
+    use crate::{UpstreamSpec, dyups::parse};
 
     const SERVER: &str = "server 127.0.0.1:8088;";
 
@@ -252,6 +253,7 @@ mod tests {
             rise: Some(2),
             fall: Some(5),
             start: Some(CheckStart::Down),
+            when_all_down: Some(WhenAllDown::Fail),
             ..CheckSpec::default()
         }
     }
@@ -270,9 +272,9 @@ mod tests {
 
     #[test]
     fn a_check_also_says_what_happens_when_all_are_down() {
-        assert_eq!(read("check type=tcp;").when_all_down, Some(WhenAllDown::Fail));
-        let without = read("");
-        assert_eq!((without.check, without.when_all_down), (None, None));
+        let meant = |spec: &UpstreamSpec| spec.resolve(&UpstreamSpec::default()).when_all_down;
+        assert_eq!(meant(&read("check type=tcp;")), WhenAllDown::Fail);
+        assert_eq!((meant(&read("")), read("").when_all_down), (WhenAllDown::TryAll, None));
     }
 
     #[test]
@@ -286,6 +288,7 @@ mod tests {
             rise: Some(1),
             fall: Some(7),
             start: Some(CheckStart::Up),
+            when_all_down: Some(WhenAllDown::Fail),
             ..CheckSpec::default()
         };
         let body = "check interval=90 interval=500 type=ssl_hello port=1971 rise=9 rise=1 fall=7 \

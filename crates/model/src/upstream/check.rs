@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+use super::balance::WhenAllDown;
 use crate::Span;
 
 /// The shortest interval: below it the probes of a pool are an attack on it.
@@ -44,6 +45,10 @@ pub struct CheckSpec {
     pub fall: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start: Option<CheckStart>,
+    /// In place of the pool's, for as long as it has this check: Tengine's knows no other way than
+    /// to fail, and what a dyups body brings leaves with its check.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when_all_down: Option<WhenAllDown>,
 }
 
 /// The same, with nothing left open.

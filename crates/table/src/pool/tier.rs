@@ -10,7 +10,7 @@ use tidegate_balance::{Maglev, Ring, Rotation, ip_hash, least, sums};
 use tidegate_model::{Balance, Upstream};
 
 use super::{Ask, Pick, Server};
-use crate::state::Lease;
+use crate::state::{Claim, Lease};
 
 /// Up to so many servers `least_conn` compares all of them.
 const COMPARED: usize = 64;
@@ -59,11 +59,13 @@ impl Tier {
         let of = |at: &u32| &servers[*at as usize];
         let weight = |at: &u32| if of(at).spec.down { 0 } else { of(at).spec.weight };
         let weights: Vec<u32> = members.iter().map(weight).collect();
+        // As in nginx, a server that is out for a while keeps its part of the hash space: only its
+        // own clients move.
+        let parts = || members.iter().map(|at| of(at).spec.weight.max(1)).collect::<Vec<_>>();
         let method = match upstream.balance {
-            // As in nginx, one that is down keeps its points: only its own keys move.
             Balance::Hash => Method::Hash(Ring::new(&named(servers, &members, typed))),
             Balance::Maglev => Method::Maglev(Maglev::new(&named(servers, &members, known))),
-            Balance::IpHash => Method::IpHash(sums(&weights)),
+            Balance::IpHash => Method::IpHash(sums(&parts())),
             Balance::Ewma => Method::Ewma,
             Balance::LeastConn => Method::LeastConn,
             Balance::RandomTwo => Method::RandomTwo,
@@ -247,10 +249,10 @@ impl<'p> Choice<'p, '_> {
     fn is_fit(&self, member: usize) -> bool {
         let server = self.server(member);
         self.tier.weights[member] > 0
-            && !self.ask.tried.contains(&server.state.id())
             && (self.overlook
                 || !server.state.health.is_out(self.ask.now)
                     && (self.single || !server.state.is_failed(&server.spec, self.ask.now)))
+            && !self.ask.tried.contains(server.state.id())
     }
 
     fn is_full(&self, member: usize) -> bool {
@@ -281,7 +283,12 @@ impl<'p> Choice<'p, '_> {
         let server = self.server(member);
         let lease: Lease = server.state.lease(server.spec.max_conns)?;
         let counts = !self.overlook && !self.single;
-        let claimed = !counts || server.state.claim(&server.spec, self.ask.now);
-        claimed.then_some(Pick { server, lease, overlooked: self.overlook })
+        let claim = match counts.then(|| server.state.claim(&server.spec, self.ask.now)) {
+            Some(Claim::Taken) => return None,
+            Some(Claim::Probing(before)) => Some(before),
+            Some(Claim::NotNeeded) | None => None,
+        };
+        server.state.health.begin_ramp(self.ask.now);
+        Some(Pick { server, lease, overlooked: self.overlook, at: self.ask.now, claim })
     }
 }
