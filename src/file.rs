@@ -41,14 +41,16 @@ pub(crate) async fn state(config: &Config, resolver: &Resolver) -> FileState {
     // All together: a name server that is silent costs the time of one look-up, not of each.
     let servers = config.upstreams.iter().flat_map(|(_, spec)| spec.servers.iter().flatten());
     let (found, unresolved) = resolver.resolve_some(servers).await;
-    for Unresolved { name: host, reason } in unresolved {
-        tracing::error!(host, reason, "host name not found: its servers take part once it is");
-    }
     let mut pools = Vec::with_capacity(config.upstreams.len());
     for (name, spec) in &config.upstreams {
-        let texts = spec.servers.iter().flatten().map(|server| server.address.as_str());
+        let texts = || spec.servers.iter().flatten().map(|server| server.address.as_str());
+        for Unresolved { name: host, reason } in &unresolved {
+            if texts().any(|text| text == host) {
+                tracing::error!(upstream = %name, host, reason, "host name not found: its servers take part once it is");
+            }
+        }
         let of_text = |text: &str| Some((text.to_owned(), found.get(text)?.clone()));
-        let resolved = texts.filter_map(of_text).collect();
+        let resolved = texts().filter_map(of_text).collect();
         let hash = upstream_hash(spec, name);
         pools.push(FilePool { name: name.clone(), spec: with_environment(spec), resolved, hash });
     }

@@ -6,8 +6,10 @@
 mod edge;
 mod load;
 mod message;
+mod names;
 mod origin;
 mod process;
+mod script;
 mod socket;
 
 use std::{
@@ -22,8 +24,9 @@ use std::{
 pub use edge::{Edge, status_of};
 pub use load::{Swap, bytes, checksum};
 pub use message::{Head, Message};
-pub use origin::{Origin, SWITCHING, named_reply};
+pub use origin::{Conn, Origin, SWITCHING, named_reply};
 pub use process::Output;
+pub use script::Script;
 pub use socket::{Broken, Socket};
 
 /// How long anything may take before a test fails. Nothing should come near it.

@@ -12,6 +12,11 @@ mod http_responses; // streaming, trailers, 1xx, cuts, malformed servers
 mod routing; // targets, routes, templates
 
 // Pools and how a server is chosen.
+mod app_drain; // applications that leave by themselves: /ping with 501, plain SIGTERM, under load
+mod balancing; // every method: shares, limits, hashes against nginx itself, cookies, slow start
+mod checks; // probes of every kind, Tengine's cases C44 to C50 and H1 to H49, its status page
+mod names; // IPv6, host names at the start and on a timer
+mod next_upstream; // nginx's rules for going on to the next server, N1 to N27, bodies, budget
 mod pools; // round robin over all workers, down, backup, max_conns, failures, ip_hash
 mod retry; // which failures go on to the next server, and which do not
 
@@ -29,6 +34,7 @@ mod storm; // swapping servers under load
 // Running it.
 mod admin_rules; // who may call the admin listener, and what it answers
 mod config_cli; // the command line and the configuration's errors
+mod explain; // what is said of a request, held against what becomes of it
 mod limits; // full listeners, no descriptors left
 mod metrics_logs; // /metrics, the access log
 mod stop; // graceful and not

@@ -1,9 +1,8 @@
 //! How a server is chosen: one rotation for all workers, weights, down, backup, max_conns, nginx's
-//! rules for failures, ip_hash, and what happens when nobody is left.
+//! rules for failures, and what happens when nobody is left. Other methods are in `balancing.rs`.
 
 use std::{
     collections::BTreeMap,
-    net::Ipv4Addr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -17,20 +16,12 @@ use crate::kit::{Edge, Gate, Origin, Socket, eventually, named_reply};
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
 /// A pool "app" of these lines, each `(server, parameters)`, before four workers.
-fn pool(servers: &[(&Origin, &str)], keys: &str) -> Edge {
-    let lines: String = servers
-        .iter()
-        .map(|(origin, keys)| format!("  {{ address = {:?}{keys} }},\n", origin.address()))
-        .collect();
-    Edge::new()
-        .workers(4)
-        .route("upstream = \"app\"")
-        .toml(&format!("[upstream.app]\nservers = [\n{lines}]\n{keys}"))
-        .start()
+pub fn pool(servers: &[(&Origin, &str)], keys: &str) -> Edge {
+    Edge::new().workers(4).route("upstream = \"app\"").pool_of("app", servers, keys).start()
 }
 
 /// Who answered how often, over a connection for each request.
-fn tally(edge: &Edge, requests: usize) -> BTreeMap<String, usize> {
+pub fn tally(edge: &Edge, requests: usize) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for _ in 0..requests {
         let answer = edge.client().ask(GET);
@@ -40,7 +31,7 @@ fn tally(edge: &Edge, requests: usize) -> BTreeMap<String, usize> {
     counts
 }
 
-fn counts(wanted: &[(&str, usize)]) -> BTreeMap<String, usize> {
+pub fn counts(wanted: &[(&str, usize)]) -> BTreeMap<String, usize> {
     wanted.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
 }
 
@@ -111,7 +102,7 @@ struct Held<'a> {
 }
 
 /// Answers with its name once the gate is open.
-fn holding(name: &'static str, gate: &Gate) -> Origin {
+pub fn holding(name: &'static str, gate: &Gate) -> Origin {
     let gate = gate.clone();
     Origin::new(move |conn| {
         while conn.receive().is_ok() {
@@ -146,21 +137,23 @@ impl Held<'_> {
     }
 }
 
-/// What `requests` at the same time are answered, in their order.
-fn at_once(requests: usize, servers: &[(&str, &str)], keys: &str) -> Vec<String> {
+/// What `requests` at the same time are answered, in their order. Lines of one name are one server.
+pub fn at_once(requests: usize, servers: &[(&str, &str)], keys: &str) -> Vec<String> {
     let gate = Gate::default();
-    let origins: Vec<Origin> =
-        servers.iter().map(|(name, _)| holding(String::leak((*name).to_owned()), &gate)).collect();
+    let mut origins = BTreeMap::new();
+    for (name, _) in servers {
+        origins.entry(*name).or_insert_with(|| holding(String::leak((*name).to_owned()), &gate));
+    }
     let lines: Vec<(&Origin, &str)> =
-        origins.iter().zip(servers).map(|(origin, (_, keys))| (origin, *keys)).collect();
+        servers.iter().map(|(name, keys)| (&origins[name], *keys)).collect();
     let edge = pool(&lines, keys);
     let mut held = Held { edge: &edge, clients: Vec::new() };
-    let origins: Vec<&Origin> = origins.iter().collect();
+    let origins: Vec<&Origin> = origins.values().collect();
     (0..requests).for_each(|_| held.add(&origins));
     held.answers(&gate)
 }
 
-/// The cases of nginx's upstream_max_conns.t that do not need other balancers.
+/// The cases of nginx's upstream_max_conns.t for round robin; the others are in `balancing/limits.rs`.
 #[test]
 fn max_conns_as_nginx_has_it() {
     let one = ", max_conns = 1";
@@ -182,11 +175,6 @@ fn max_conns_as_nginx_has_it() {
         at_once(6, &[("1", ", max_conns = 2"), ("2", ", backup = true, max_conns = 3")], ""),
         ["1", "1", "2", "2", "2", "502"],
         "a backup has a limit too"
-    );
-    assert_eq!(
-        at_once(3, &[("1", one), ("2", one)], "balance = \"ip_hash\""),
-        ["1", "2", "502"],
-        "ip_hash goes on to the other"
     );
 }
 
@@ -318,27 +306,6 @@ fn a_pool_without_servers_to_choose_is_502() {
     let edge = pool(&[(&a, ", down = true")], "");
     assert_eq!(tally(&edge, 3), counts(&[("502", 3)]));
     assert_eq!(a.connections(), 0);
-}
-
-/// nginx's upstream_ip_hash.t: 30 clients of different networks over two servers are 15 and 15.
-#[test]
-fn ip_hash_is_nginxs_to_the_bit() {
-    let (a, b, c) = (Origin::named("a"), Origin::named("b"), Origin::named("c"));
-    for (servers, wanted) in [
-        (vec![(&a, ""), (&b, "")], counts(&[("a", 15), ("b", 15)])),
-        (vec![(&a, ""), (&b, ""), (&c, "")], counts(&[("a", 10), ("b", 10), ("c", 10)])),
-    ] {
-        let edge = pool(&servers, "balance = \"ip_hash\"");
-        let mut seen = BTreeMap::new();
-        for net in 1..=30 {
-            let source = Ipv4Addr::new(127, 0, net, 2);
-            let ask = || Socket::connect_from(source.into(), edge.port("edge")).ask(GET).text();
-            let name = ask();
-            assert_eq!(ask(), name, "{source} stays");
-            *seen.entry(name).or_default() += 1;
-        }
-        assert_eq!(seen, wanted);
-    }
 }
 
 #[test]

@@ -10,10 +10,12 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
     Message, Origin, Socket, eventually,
+    names::Names,
     process::{Output, Running, binary, finished, limited},
 };
 
@@ -35,6 +37,7 @@ struct Plan {
     rest: String,
     listeners: Vec<&'static str>,
     descriptors: Option<usize>,
+    names: Option<Names>,
 }
 
 impl Edge {
@@ -50,6 +53,7 @@ impl Edge {
             rest: String::new(),
             listeners: vec!["edge", "admin"],
             descriptors: None,
+            names: None,
         };
         Self { directory: TempDir::new().unwrap(), plan, running: None }
     }
@@ -94,6 +98,21 @@ impl Edge {
         self.toml(&format!("[upstream.{name}]\nservers = [{}]", servers.join(", ")))
     }
 
+    /// A pool of servers with parameters, each `(server, ", weight = 2")`, and with further keys.
+    pub fn pool_of(self, name: &str, servers: &[(&Origin, &str)], keys: &str) -> Self {
+        let line = |(origin, parameters): &(&Origin, &str)| {
+            format!("  {{ address = {:?}{parameters} }},\n", origin.address())
+        };
+        let lines: String = servers.iter().map(line).collect();
+        self.toml(&format!("[upstream.{name}]\nservers = [\n{lines}]\n{keys}"))
+    }
+
+    /// With an access log in JSON, to be read with [`Edge::records`].
+    pub fn logging(self) -> Self {
+        let path = self.access_log();
+        self.toml(&format!("[access_log]\npath = {path:?}"))
+    }
+
     /// Anything else, at the end of the file.
     pub fn toml(mut self, text: &str) -> Self {
         self.plan.rest += &format!("{text}\n");
@@ -110,6 +129,19 @@ impl Edge {
     pub fn descriptors(mut self, limit: usize) -> Self {
         self.plan.descriptors = Some(limit);
         self
+    }
+
+    /// With no other host names than those of this text, in the form of `/etc/hosts`; `None` where
+    /// that cannot be.
+    pub fn knowing(mut self, hosts: &str) -> Option<Self> {
+        self.plan.names = Some(Names::of(hosts, self.directory())?);
+        Some(self)
+    }
+
+    /// Other host names, for a proxy that runs.
+    #[track_caller]
+    pub fn learn(&self, hosts: &str) {
+        self.plan.names.as_ref().expect("it has names of its own").become_text(hosts);
     }
 
     /// State that outlives the process.
@@ -233,6 +265,22 @@ impl Edge {
         line.rsplit(' ').next()?.parse().ok()
     }
 
+    /// The records of the access log once there are that many.
+    #[track_caller]
+    pub fn records(&self, count: usize) -> Vec<Value> {
+        let whole = || {
+            let text = fs::read_to_string(self.access_log()).unwrap_or_default();
+            let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            lines.map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
+        };
+        eventually(&format!("{count} records"), || whole().len() >= count);
+        whole()
+    }
+
+    fn access_log(&self) -> PathBuf {
+        self.directory.path().join("access.log")
+    }
+
     pub fn pid(&self) -> u32 {
         self.running().child.id()
     }
@@ -299,9 +347,10 @@ impl Edge {
 
     #[track_caller]
     fn run(&mut self) {
-        let mut command = match self.plan.descriptors {
-            Some(limit) => limited(limit),
-            None => binary(),
+        let mut command = match (&self.plan.names, self.plan.descriptors) {
+            (Some(names), _) => names.binary(),
+            (None, Some(limit)) => limited(limit),
+            (None, None) => binary(),
         };
         command.arg("run").arg("-c").arg(self.config_path());
         self.running = Some(Running::start(&mut command, &self.plan.listeners));

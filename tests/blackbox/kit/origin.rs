@@ -55,7 +55,11 @@ struct Log {
 impl Origin {
     /// Runs `script` for every connection.
     pub fn new(script: impl Fn(&mut Conn) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::over(TcpListener::bind("127.0.0.1:0").unwrap(), script)
+    }
+
+    /// The same on a port of the test's choice.
+    pub fn over(listener: TcpListener, script: impl Fn(&mut Conn) + Send + Sync + 'static) -> Self {
         let place = Place::Tcp(listener.local_addr().unwrap());
         let take = move || listener.accept().map(|(stream, _)| no_delay(stream));
         Self::run(place, take, script)
@@ -71,6 +75,13 @@ impl Origin {
     /// Answers every request with its name, and keeps the connection.
     pub fn named(name: &'static str) -> Self {
         Self::new(move |conn| conn.answer_all(&named_reply(name)))
+    }
+
+    /// Answers every request with this status and body, and keeps the connection.
+    pub fn answering(status: u16, body: &str) -> Self {
+        let head = format!("HTTP/1.1 {status} Said\r\nContent-Length: {}\r\n\r\n", body.len());
+        let reply = [head.as_bytes(), body.as_bytes()].concat();
+        Self::new(move |conn| conn.answer_all(&reply))
     }
 
     /// Reads a whole request, answers with these bytes, and closes.

@@ -16,6 +16,9 @@ use crate::{ListenerTotals, problem::Problem};
 /// Headers, and cookies, that may be given.
 const MAX_FIELDS: usize = 100;
 
+/// So many faults are told at once: an answer may not be far longer than its question.
+const MOST_FAULTS: usize = 32;
+
 /// A request that somebody asks about.
 pub(super) struct Question {
     pub(super) listener: String,
@@ -60,6 +63,7 @@ impl Question {
             _ => Err(draft
                 .faults
                 .into_iter()
+                .take(MOST_FAULTS)
                 .fold(bad(), |problem, (field, reason)| problem.with_fault(field, reason))),
         }
     }
