@@ -107,6 +107,23 @@ fn pick_maglev(bencher: Bencher, servers: usize) {
     pick(bencher, servers, Balance::Maglev);
 }
 
+/// Everybody has failed: what a request pays that finds it out, over and over.
+#[divan::bench(args = SIZES)]
+fn pick_with_all_failed(bencher: Bencher, servers: usize) {
+    let snapshot = table(1, servers).snapshot();
+    let pool = snapshot.pool("pool0").expect("it is there");
+    for server in &pool.servers {
+        server.state.failed(&server.spec, 1);
+    }
+    let random = RefCell::new(fastrand::Rng::with_seed(7));
+    let affinity = Affinity::of_client(None);
+    bencher.bench_local(|| {
+        let tried = Tried::default();
+        let ask = Ask { tried: &tried, affinity: &affinity, now: 2, random: &random };
+        drop(black_box(pool.pick(&ask)));
+    });
+}
+
 fn pick(bencher: Bencher, servers: usize, balance: Balance) {
     let mut file = file(1, servers);
     file.pools[0].spec.balance = Some(balance);
