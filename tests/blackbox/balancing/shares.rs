@@ -1,9 +1,6 @@
 //! Who gets how much: by weight, by load, by latency, and by rank.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::{thread, time::Duration};
 
 use super::{BY_LOAD, METHODS, active, answers, count, get, named};
 use crate::{
@@ -211,7 +208,7 @@ fn a_failed_server_is_left_out_by_every_method() {
     }
 }
 
-/// Choosing among thousands is not slower than a slow machine is.
+/// Above 64 servers some methods draw instead of comparing, and hashes have larger tables.
 #[test]
 fn a_large_pool_is_served_by_every_method() {
     let [up] = named(["up"]);
@@ -220,8 +217,6 @@ fn a_large_pool_is_served_by_every_method() {
         let toml =
             format!("[upstream.app]\nbalance = \"{method}\"\nservers = [{}]", line.repeat(300));
         let edge = Edge::new().route("upstream = \"app\"").toml(&toml).start();
-        let began = Instant::now();
         assert_eq!(count(answers(&edge, vec![get("/"); 200])), counts(&[("up", 200)]), "{method}");
-        println!("{method}: {:?}", began.elapsed());
     }
 }

@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    Answers, Patient, ask, checked, counted, row, state, wait_for_row, wait_until_down,
-    wait_until_up,
+    Answers, Patient, ask, changes::wait_for_pings, checked, counted, row, state, wait_for_row,
+    wait_until_down, wait_until_up,
 };
 use crate::kit::{Edge, eventually};
 
@@ -39,9 +39,10 @@ impl Ward {
     /// Asks until the sick one has had its turn.
     fn ask_until_it_is_met(&self) {
         let before = self.sick.asked();
-        while self.sick.asked() == before {
+        eventually("the sick one has its turn", || {
             assert_eq!(ask(&self.edge).text(), "well", "the client sees nothing of it");
-        }
+            self.sick.asked() > before
+        });
     }
 
     #[track_caller]
@@ -92,9 +93,10 @@ fn a_request_that_times_out_makes_a_probe() {
     wait_until_up(&edge, &sick.origin);
     sick.ping(Answers::Never);
     sick.others(Answers::Never);
-    while sick.asked() == 0 {
+    eventually("the sick one has its turn", || {
         assert_eq!(ask(&edge).text(), "well");
-    }
+        sick.asked() > 0
+    });
     wait_until_down(&edge, &sick.origin);
 }
 
@@ -131,9 +133,10 @@ fn there_is_one_probe_of_a_server_at_a_time() {
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                while sick.pings() < before + 4 {
+                eventually("four probes", || {
                     assert_eq!(ask(&edge).status(), 502);
-                }
+                    sick.pings() >= before + 4
+                });
             });
         }
     });
@@ -167,8 +170,14 @@ fn probes_that_requests_ask_for_keep_a_distance() {
 /// Nobody is suspected for what a client did.
 #[test]
 fn clients_that_leave_make_no_probe() {
-    let slow = Patient::new("slow");
-    let edge = checked(&[(&slow.origin, "")], "", PATIENT);
+    let (slow, clock) = (Patient::new("slow"), Patient::new("clock"));
+    let edge = Edge::new()
+        .route("upstream = \"app\"")
+        .pool("clock", &[&clock.origin])
+        .toml("[upstream.clock.check]\npath = \"/ping\"\ninterval = \"50ms\"")
+        .pool("app", &[&slow.origin])
+        .toml(&format!("[upstream.app.check]\n{PATIENT}"))
+        .start();
     wait_for_row(&edge, &slow.origin, "a first probe", |row| row.rises > 0);
     slow.others(Answers::Never);
     let before = slow.pings();
@@ -178,12 +187,7 @@ fn clients_that_leave_make_no_probe() {
         eventually("the request arrives", || slow.asked() >= asked);
         drop(client);
     }
-    let active = format!(
-        "tidegate_server_requests_active{{upstream=\"app\",server=\"{}\"}}",
-        slow.origin.address()
-    );
-    eventually("all are over", || edge.metric(&active) == Some(0.0));
-    // A probe would have begun by now.
-    thread::sleep(Duration::from_millis(200));
+    slow.origin.wait_for_ended(20);
+    wait_for_pings(&clock, 5);
     assert_eq!(slow.pings(), before);
 }

@@ -178,7 +178,7 @@ fn garbage_sends_a_request_on_only_when_invalid_header_is_listed() {
 
 #[test]
 fn silence_sends_a_get_on_but_not_a_post() {
-    let short = |next: String| format!("{next}\ntimeouts = {{ read = \"300ms\" }}");
+    let short = |next: String| format!("{next}\ntimeouts = {{ read = \"1s\" }}");
     let (default, other) = (short(String::new()), short(on(&["error", "invalid_header"])));
     let every = short(on(&["timeout", "non_idempotent"]));
     run_all([

@@ -67,15 +67,16 @@ fn within_the_budget_no_503_is_seen() {
 #[test]
 fn time_outs_are_within_the_budget_or_504() {
     let (bad, good) = (Origin::silent(), Origin::named("good"));
-    let keys = "next = { budget = \"0%\" }\ntimeouts = { read = \"100ms\" }";
+    let keys = "next = { budget = \"0%\" }\ntimeouts = { read = \"400ms\" }";
     let edge = pool(&bad, &good, keys);
     let timed_out = thread::scope(|scope| {
         let ask = || scope.spawn(|| usize::from(edge.client().ask(GET).status() == 504));
         let asked: Vec<_> = (0..64).map(|_| ask()).collect();
         asked.into_iter().map(|one| one.join().unwrap()).sum::<usize>()
     });
-    assert!(timed_out > 0, "32 at once are more than ten a second");
-    assert_eq!(timed_out, metric(&edge, EXHAUSTED));
+    let refused = metric(&edge, EXHAUSTED);
+    assert!(refused > 0, "32 at once are more than ten a second");
+    assert!(timed_out >= refused, "{timed_out} of 64 were told, and {refused} not retried");
 }
 
 /// A dead server does not suffer from retries, so they are never refused.

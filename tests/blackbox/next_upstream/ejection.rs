@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -83,7 +84,7 @@ fn a_good_answer_begins_the_count_anew() {
 fn whatever_is_bad_counts() {
     let keys = r#"eject = { consecutive_5xx = 3, base = "1h" }
         next = { on = ["error", "timeout", "http_500"] }
-        timeouts = { read = "100ms" }"#;
+        timeouts = { read = "500ms" }"#;
     for bad in [Origin::refusing(), Origin::closing(), Origin::silent(), Origin::answering(500, "")]
     {
         let good = Origin::named("good");
@@ -182,4 +183,27 @@ fn at_most_max_share_of_a_pool_is_ejected() {
 fn the_last_server_is_never_ejected() {
     assert_eq!(ejected(3, ", max_share = \"100%\""), 2);
     assert_eq!(ejected(1, ", max_share = \"100%\""), 0);
+}
+
+/// Slow is who is far from its pool's median (`latency_factor`), and not who answers badly.
+#[test]
+fn a_server_far_slower_than_its_pool_is_ejected() {
+    let slow = Origin::new(|conn| {
+        while conn.receive().is_ok() {
+            thread::sleep(Duration::from_millis(60));
+            if conn.try_send(named_reply("slow")).is_err() {
+                return;
+            }
+        }
+    });
+    let quick = ["a", "b", "c"].map(Origin::named);
+    let servers = [(&slow, ""), (&quick[0], ""), (&quick[1], ""), (&quick[2], "")];
+    let edge = edge(&servers, "eject = { latency_factor = 3, base = \"1h\" }");
+    eventually("it is ejected", || {
+        tally(&edge, 4);
+        state(&edge, &slow) == "ejected"
+    });
+    assert!(!tally(&edge, 12).contains_key("slow"));
+    assert!(quick.iter().all(|origin| state(&edge, origin) == "up"));
+    assert_eq!(edge.metric("tidegate_ejections_total{upstream=\"app\"}"), Some(1.0));
 }

@@ -22,7 +22,7 @@ fn one_request_and_all_that_was_tried_for_it() {
         ("http_404", Origin::answering(404, "no")),
         ("answered", Origin::answering(200, "good")),
     ];
-    let keys = format!("{}\ntimeouts = {{ read = \"200ms\" }}", on(EVERY));
+    let keys = format!("{}\ntimeouts = {{ read = \"1s\" }}", on(EVERY));
     let edge = plain(&origins.each_ref().map(|(_, origin)| origin), &keys);
     assert_eq!(edge.client().ask(GET).text(), "good");
     let record = &edge.records(1)[0];

@@ -26,7 +26,7 @@ fn rule_1_an_answer_that_has_begun_is_cut_and_never_asked_for_again() {
     let half = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf";
     let chunk = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n";
     let keys = r#"next = { on = ["error", "timeout", "invalid_header", "http_500"] }
-        timeouts = { read = "300ms" }"#;
+        timeouts = { read = "1s" }"#;
     let ends: [(_, _, fn(&mut Conn)); 5] = [
         ("a close", half, |_| ()),
         ("a close between chunks", chunk, |_| ()),
@@ -84,7 +84,7 @@ fn rule_2_who_was_never_reached_has_nothing_to_repeat() {
         .logging()
         .toml(&format!(
             "[upstream.app]\nservers = [{:?}, \"{address}\", {:?}]\n\
-             timeouts = {{ connect = \"300ms\" }}",
+             timeouts = {{ connect = \"1s\" }}",
             refusing.address(),
             good.address()
         ))
@@ -175,7 +175,7 @@ fn rule_6_the_last_servers_own_answer_is_passed_on() {
 #[test]
 fn rule_7_what_the_client_is_told_when_nobody_is_left() {
     let keys = r#"next = { on = ["error", "timeout", "invalid_header"] }
-        timeouts = { read = "200ms" }"#;
+        timeouts = { read = "500ms" }"#;
     let garbage = || Origin::raw("no HTTP at all\r\n\r\n");
     for (what, servers, status) in [
         ("closed", [Origin::closing(), Origin::closing()], 502),

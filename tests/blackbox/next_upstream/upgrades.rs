@@ -24,7 +24,7 @@ fn an_upgrade_goes_on_until_the_101() {
         Origin::answering(503, "mine"),
         Origin::echo_tunnel(),
     ];
-    let keys = format!("{}\ntimeouts = {{ read = \"300ms\" }}", on(EVERY));
+    let keys = format!("{}\ntimeouts = {{ read = \"1s\" }}", on(EVERY));
     let edge = plain(&origins.each_ref(), &keys);
     let mut client = edge.client();
     client.send(format!("{ASK}early"));

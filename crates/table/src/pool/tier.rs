@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use fastrand::Rng;
 use foldhash::fast::RandomState;
-use tidegate_balance::{Maglev, Ring, Rotation, ip_hash, least, sums};
+use tidegate_balance::{Maglev, Ring, Rotation, ip_hash, least, lesser, sums};
 use tidegate_model::{Balance, Upstream};
 
 use super::{Ask, Pick, Server};
@@ -18,6 +18,9 @@ const COMPARED: usize = 64;
 const DRAWN: usize = 8;
 /// `random_two` and `ewma` draw so often for one of their two.
 const DRAWS: usize = 8;
+/// Latencies whose difference is below this, in microseconds, or below a quarter of the larger are
+/// alike: a connect or a cache miss more must not send everybody to the other server.
+const ALIKE: u64 = 1_000;
 /// What an attempt at a server costs whose latency nobody knows yet while it is busy, in
 /// microseconds: more than one that is known, or all would go there.
 const UNKNOWN: u64 = 1_000_000;
@@ -140,8 +143,8 @@ impl<'p> Choice<'p, '_> {
             }
             Method::RoundRobin => self.in_turn(),
             Method::LeastConn => self.least_busy(),
-            Method::RandomTwo => self.better_of_two(Self::load),
-            Method::Ewma => self.better_of_two(Self::cost),
+            Method::RandomTwo => self.better_of_two(Self::less_busy),
+            Method::Ewma => self.better_of_two(Self::faster),
         }
         // What was chosen by its load may have filled up meanwhile.
         .or_else(|| self.next())
@@ -204,15 +207,32 @@ impl<'p> Choice<'p, '_> {
 
     /// The better of two random servers; one that starts slowly is taken when it is drawn first and
     /// its share says so, and not compared.
-    fn better_of_two(&self, cost: impl Fn(&Self, usize) -> (u64, u64)) -> Option<Pick<'p>> {
+    fn better_of_two(&self, better: fn(&Self, [usize; 2]) -> usize) -> Option<Pick<'p>> {
         let one = self.draw(|member| self.may_grow(member))?;
         if self.ramp(one).is_some() {
             return self.take(one);
         }
         let other = self.draw(|member| member != one && self.ramp(member).is_none());
-        let Some(other) = other else { return self.take(one) };
-        let both = [one, other];
-        self.take(both[least(2, 0, |at| Some(cost(self, both[at])))?])
+        self.take(other.map_or(one, |other| better(self, [one, other])))
+    }
+
+    /// The first, unless the second has less to do for its weight.
+    fn less_busy(&self, both: [usize; 2]) -> usize {
+        let [one, other] = both.map(|member| self.load(member));
+        both[usize::from(lesser(other, one))]
+    }
+
+    /// The first, unless a request waits less at the second.
+    fn faster(&self, both: [usize; 2]) -> usize {
+        let [one, other] = both.map(|member| self.latency(member));
+        if one.abs_diff(other) < ALIKE.max(one.max(other) / 4) {
+            return self.less_busy(both);
+        }
+        let cost = |at: usize, each: u64| {
+            let (busy, weight) = self.load(both[at]);
+            (each.saturating_mul(busy + 1), weight)
+        };
+        both[usize::from(lesser(cost(1, other), cost(0, one)))]
     }
 
     /// A random server that is fit and welcome, by weight.
@@ -229,16 +249,14 @@ impl<'p> Choice<'p, '_> {
         (self.server(member).state.busy().into(), self.tier.weights[member].into())
     }
 
-    /// What one more request would wait, for its weight.
-    fn cost(&self, member: usize) -> (u64, u64) {
+    /// What a request waits for this server's answer to begin, in microseconds, as far as is known.
+    fn latency(&self, member: usize) -> u64 {
         let state = &self.server(member).state;
-        let busy = u64::from(state.busy());
-        let each = match state.latency.cost(self.ask.now) {
+        match state.latency.cost(self.ask.now) {
             Some(cost) => cost.max(1),
-            None if busy == 0 => 0,
+            None if state.busy() == 0 => 0,
             None => UNKNOWN,
-        };
-        (each.saturating_mul(busy + 1), self.tier.weights[member].into())
+        }
     }
 
     fn server(&self, member: usize) -> &'p Server {
