@@ -17,7 +17,7 @@ use tidegate_admin::{Admin, AdminListener};
 use tidegate_config::{
     AccessFormat, Config, Dyups, ListenAddress, LogPath, Workers as Count, load,
 };
-use tidegate_discover::{Resolver, renew};
+use tidegate_discover::{Renewal, Resolver};
 use tidegate_health::Checks;
 use tidegate_http::{AccessLog, Format, ListenerLive, ReplayMemory, Shared};
 use tidegate_model::Address;
@@ -136,7 +136,7 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
         ),
         suspects,
     });
-    tokio::spawn(renew(Arc::clone(&table), Arc::clone(&resolver)));
+    tokio::spawn(Renewal::new(Arc::clone(&table), Arc::clone(&resolver)).run());
     let process = Arc::new(process(&config, descriptors, &shared, &ready));
     let addresses: Vec<_> = ready
         .iter()

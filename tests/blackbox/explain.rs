@@ -1,6 +1,8 @@
 //! `GET /api/v1/explain`: what it says of a request has to be what becomes of that request. So every
 //! answer here is held against the proxy itself.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::{
@@ -128,8 +130,12 @@ fn why_a_candidate_is_not_eligible() {
     // One request stays with the server that takes one; another meets the one that fails.
     let mut held = Vec::new();
     eventually("each has had its turn", || {
+        let before = full.count();
         let mut client = edge.client();
         client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
+        eventually("an answer, or none for now", || {
+            full.count() > before || !client.is_quiet_for(Duration::from_millis(5))
+        });
         held.push(client);
         full.count() > 0 && failed.count() > 0
     });

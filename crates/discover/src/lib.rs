@@ -5,5 +5,5 @@
 mod renew;
 mod resolve;
 
-pub use renew::renew;
+pub use renew::Renewal;
 pub use resolve::{Resolver, Unresolved};

@@ -4,9 +4,9 @@
 //! server that is silent about one must not keep the others waiting.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -22,33 +22,21 @@ const TICK: Duration = Duration::from_millis(500);
 /// until it is as often as its `resolve_interval` says.
 const WHILE_MISSING: Duration = Duration::from_secs(2);
 
-/// Looks names up again for as long as the table takes changes. Cancel safe: dropped, it stops.
-pub async fn renew(table: Arc<Table>, resolver: Arc<Resolver>) {
-    let mut due = Due::default();
-    let mut running = JoinSet::new();
-    let mut ticks = tokio::time::interval(TICK);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => for pool in due.take(&table, Instant::now()) {
-                running.spawn(renew_one(Arc::clone(&table), Arc::clone(&resolver), pool));
-            },
-            Some(done) = running.join_next() => match done {
-                Ok((_, Err(Refused::Closed))) => return,
-                Ok((name, _)) => due.done(&name, &table, Instant::now()),
-                Err(error) => tracing::error!(%error, "a look-up of host names has died"),
-            },
-        }
-    }
+/// Looks names up again for as long as the table takes changes.
+pub struct Renewal {
+    table: Arc<Table>,
+    resolver: Arc<Resolver>,
+    due: Due,
+    news: News,
 }
+
+/// Pools that a change has touched since it was last looked: never all of them, for there may be
+/// ten thousand.
+type News = Arc<Mutex<HashSet<Name>>>;
 
 /// When each pool with names is to be asked about next.
 #[derive(Default)]
-struct Due {
-    /// The generation that was last looked at for such pools.
-    generation: Option<u64>,
-    pools: HashMap<Name, Turn>,
-}
+struct Due(HashMap<Name, Turn>);
 
 /// When one pool is.
 #[derive(Clone, Copy)]
@@ -59,36 +47,76 @@ struct Turn {
     missing: u32,
 }
 
-impl Due {
-    /// The pools whose time has come.
-    fn take(&mut self, table: &Table, now: Instant) -> Vec<Arc<Pool>> {
+impl Renewal {
+    /// Looks at every pool once; from then on at those that change.
+    pub fn new(table: Arc<Table>, resolver: Arc<Resolver>) -> Self {
+        let news = News::default();
+        let told = Arc::clone(&news);
+        table.on_change(move |names| lock(&told).extend(names.iter().cloned()));
         let snapshot = table.snapshot();
-        if self.generation != Some(snapshot.generation) {
-            self.generation = Some(snapshot.generation);
-            let known = std::mem::take(&mut self.pools);
-            let named = snapshot.pools.values().filter(|pool| names(pool).next().is_some());
-            self.pools = named
-                .map(|pool| {
-                    let first = || Turn { at: Some(now + first(pool)), missing: 0 };
-                    (pool.name.clone(), known.get(&pool.name).copied().unwrap_or_else(first))
-                })
-                .collect();
-        }
-        let mut pools = Vec::new();
-        for (name, turn) in &mut self.pools {
-            if turn.at.is_some_and(|at| at <= now)
-                && let Some(pool) = snapshot.pool(name.as_str())
-            {
-                turn.at = None;
-                pools.push(Arc::clone(pool));
+        let mut due = Due::default();
+        snapshot.pools.values().for_each(|pool| due.admit(pool, Instant::now()));
+        Self { table, resolver, due, news }
+    }
+
+    /// Cancel safe: dropped, it stops.
+    pub async fn run(mut self) {
+        let mut running = JoinSet::new();
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => for pool in self.take(Instant::now()) {
+                    let (table, resolver) = (Arc::clone(&self.table), Arc::clone(&self.resolver));
+                    running.spawn(renew_one(table, resolver, pool));
+                },
+                Some(done) = running.join_next() => match done {
+                    Ok((_, Err(Refused::Closed))) => return,
+                    Ok((name, _)) => self.due.done(&name, &self.table, Instant::now()),
+                    Err(error) => tracing::error!(%error, "a look-up of host names has died"),
+                },
             }
         }
-        pools
+    }
+
+    /// The pools whose time has come.
+    fn take(&mut self, now: Instant) -> Vec<Arc<Pool>> {
+        let (news, snapshot) = (std::mem::take(&mut *lock(&self.news)), self.table.snapshot());
+        for name in news {
+            match snapshot.pool(name.as_str()) {
+                Some(pool) => self.due.admit(pool, now),
+                None => drop(self.due.0.remove(&name)),
+            }
+        }
+        let is_due = |turn: &Turn| turn.at.is_some_and(|at| at <= now);
+        let due = self.due.0.iter_mut().filter(|(_, turn)| is_due(turn));
+        due.filter_map(|(name, turn)| {
+            let pool = Arc::clone(snapshot.pool(name.as_str())?);
+            turn.at = None;
+            Some(pool)
+        })
+        .collect()
+    }
+}
+
+fn lock(news: &News) -> MutexGuard<'_, HashSet<Name>> {
+    news.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Due {
+    /// A pool is new, or has changed: it keeps its turn, if it had and still has names.
+    fn admit(&mut self, pool: &Pool, now: Instant) {
+        if names(pool).next().is_none() {
+            self.0.remove(&pool.name);
+        } else if !self.0.contains_key(&pool.name) {
+            let turn = Turn { at: Some(now + first(pool)), missing: 0 };
+            self.0.insert(pool.name.clone(), turn);
+        }
     }
 
     /// One was asked about: its next turn.
     fn done(&mut self, name: &Name, table: &Table, now: Instant) {
-        let (snapshot, turn) = (table.snapshot(), self.pools.get_mut(name));
+        let (snapshot, turn) = (table.snapshot(), self.0.get_mut(name));
         if let (Some(pool), Some(turn)) = (snapshot.pool(name.as_str()), turn) {
             turn.missing = if is_missing(pool) { turn.missing.saturating_add(1) } else { 0 };
             turn.at = Some(now + interval(pool, turn.missing));

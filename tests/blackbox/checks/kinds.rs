@@ -185,15 +185,23 @@ fn tls_passes_a_handshake_of_openssl_and_nothing_else() {
     let edge = pessimist(&server.address.to_string(), "type = \"tls\"");
     expect_pass(&edge);
     assert_eq!(rows(&edge)[0].kind, "ssl_hello", "Tengine's word");
-    for origin in
-        [Origin::named("plain"), Origin::raw("HTTP/1.1 400 No\r\n\r\n"), Origin::refusing()]
-    {
-        expect_failure(&pessimist(&origin.address(), "type = \"tls\""));
-    }
+    let plain = Origin::new(|conn| {
+        conn.send("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
+        let _ = conn.rest();
+    });
     let silent = Origin::new(|conn| drop(conn.rest()));
-    let check = "type = \"tls\"\ntimeout = \"300ms\"\ninterval = \"100ms\"\nfall = 1";
-    let edge = checked(&[(&silent, "")], "", check);
-    wait_until_down(&edge, &silent);
+    let hanging_up = Origin::new(|_| {});
+    for (origin, why) in [
+        (&plain, "no TLS handshake"),
+        (&silent, "within 1s"),
+        (&hanging_up, "no TLS handshake"),
+        (&Origin::refusing(), "cannot connect"),
+    ] {
+        let edge = pessimist(&origin.address(), "type = \"tls\"");
+        expect_failure(&edge);
+        let line = reason(&edge);
+        assert!(line.contains(why), "{why}: {line}");
+    }
 }
 
 /// Tengine's `ssl_hello` speaks SSLv3 and is always down by now; ours finds what serves.
