@@ -68,6 +68,8 @@ fn settings(reader: &mut Reader<'_>) -> UpstreamSpec {
         hash_key: reader.take_if("hash_key", choice::names_a_token),
         sticky: reader.table("sticky", choice::sticky).and_then(|table| table.value),
         resolve_interval: reader.take_if("resolve_interval", positive),
+        send_proxy: None,
+        source: None,
         timeouts: reader.table("timeouts", timeouts).map(|t| t.value).unwrap_or_default(),
         next: reader.table("next", retry::next).map(|t| t.value).unwrap_or_default(),
         eject: reader.table("eject", retry::eject).map(|t| t.value).unwrap_or_default(),
@@ -85,7 +87,7 @@ fn timeouts(reader: &mut Reader<'_>) -> TimeoutsSpec {
 }
 
 fn tunnel(reader: &mut Reader<'_>) -> TunnelSpec {
-    TunnelSpec { idle_timeout: reader.take_if("idle_timeout", positive) }
+    TunnelSpec { idle_timeout: reader.take_if("idle_timeout", positive), ..TunnelSpec::default() }
 }
 
 /// A Host field is written to the wire: nothing may break the line or leave it empty for sure.

@@ -308,7 +308,7 @@ impl<'c> Forwarding<'c> {
             server: server.end,
             to_server: self.client.conn.take_ahead(),
             to_client: head,
-            idle_timeout: pool.upstream.tunnel_idle_timeout.as_duration(),
+            idle_timeout: pool.upstream.tunnel.idle_timeout.as_duration(),
             record: self.job.seen.record.take(),
             started: self.job.seen.started,
         })))

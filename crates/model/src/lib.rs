@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod drain;
 pub mod dyups;
 pub mod name;
 pub mod route;

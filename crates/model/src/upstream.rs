@@ -7,8 +7,13 @@ mod check;
 mod eject;
 mod next;
 mod server;
+mod tunnel;
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +24,7 @@ pub use check::{Check, CheckKind, CheckSpec, CheckStart, ExpectBody, MIN_INTERVA
 pub use eject::{Eject, EjectSpec};
 pub use next::{Condition, Conditions, Next, NextSpec, Share};
 pub use server::ServerSpec;
+pub use tunnel::{BadCloseCode, CloseCode, OnRemove, Tunnel, TunnelSpec};
 
 /// A pool as defined: what is absent comes from `[upstream_defaults]`, then from the built-in values.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -46,6 +52,10 @@ pub struct UpstreamSpec {
     pub sticky: Option<Sticky>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resolve_interval: Option<Span>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub send_proxy: Option<SendProxy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Vec<IpAddr>>,
     #[serde(skip_serializing_if = "TimeoutsSpec::is_empty")]
     pub timeouts: TimeoutsSpec,
     #[serde(skip_serializing_if = "NextSpec::is_empty")]
@@ -71,12 +81,14 @@ pub struct TimeoutsSpec {
     pub read: Option<Span>,
 }
 
-/// `[upstream.NAME.tunnel]`
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TunnelSpec {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub idle_timeout: Option<Span>,
+/// The PROXY protocol towards servers (HAProxy's `send-proxy`, nginx's `proxy_protocol on`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SendProxy {
+    #[default]
+    Off,
+    V1,
+    V2,
 }
 
 /// A pool as meant: nothing is optional any more.
@@ -102,7 +114,11 @@ pub struct Upstream {
     pub connect_timeout: Span,
     pub send_timeout: Span,
     pub read_timeout: Span,
-    pub tunnel_idle_timeout: Span,
+    pub tunnel: Tunnel,
+    /// Whether servers are told, before the first byte, whom a connection is for.
+    pub send_proxy: SendProxy,
+    /// Local addresses to connect from, in turn; empty: the system's choice.
+    pub source: Vec<IpAddr>,
 }
 
 /// What the host names of a pool were resolved to, by the text of the address.
@@ -144,18 +160,14 @@ impl UpstreamSpec {
             connect_timeout: pick!(timeouts.connect, Span::from_secs(3)),
             send_timeout: pick!(timeouts.send, Span::from_secs(60)),
             read_timeout: pick!(timeouts.read, Span::from_secs(60)),
-            tunnel_idle_timeout: pick!(tunnel.idle_timeout, Span::from_secs(86_400)),
+            tunnel: self.tunnel.resolve(&defaults.tunnel),
+            send_proxy: pick!(send_proxy, SendProxy::default()),
+            source: pick!(source, Vec::new()),
         }
     }
 }
 
 impl TimeoutsSpec {
-    fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-impl TunnelSpec {
     fn is_empty(&self) -> bool {
         *self == Self::default()
     }

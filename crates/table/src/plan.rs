@@ -143,10 +143,12 @@ fn overlay(base: &UpstreamSpec, patch: UpstreamSpec) -> UpstreamSpec {
         hash_key,
         sticky,
         resolve_interval,
+        send_proxy,
+        source,
         timeouts: TimeoutsSpec { connect, send, read },
         next: NextSpec { on, tries, timeout, replay_buffer, budget },
         eject: EjectSpec { consecutive_5xx, latency_factor, base: eject_base, max_share },
-        tunnel: TunnelSpec { idle_timeout },
+        tunnel: TunnelSpec { idle_timeout, ping_interval, on_remove, drain_over, close_code },
         check,
     } = patch;
     UpstreamSpec {
@@ -161,6 +163,8 @@ fn overlay(base: &UpstreamSpec, patch: UpstreamSpec) -> UpstreamSpec {
         when_all_down: when_all_down.or(base.when_all_down),
         sticky: sticky.or_else(|| base.sticky.clone()),
         resolve_interval: resolve_interval.or(base.resolve_interval),
+        send_proxy: send_proxy.or(base.send_proxy),
+        source: source.or_else(|| base.source.clone()),
         timeouts: TimeoutsSpec {
             connect: connect.or(base.timeouts.connect),
             send: send.or(base.timeouts.send),
@@ -179,7 +183,13 @@ fn overlay(base: &UpstreamSpec, patch: UpstreamSpec) -> UpstreamSpec {
             base: eject_base.or(base.eject.base),
             max_share: max_share.or(base.eject.max_share),
         },
-        tunnel: TunnelSpec { idle_timeout: idle_timeout.or(base.tunnel.idle_timeout) },
+        tunnel: TunnelSpec {
+            idle_timeout: idle_timeout.or(base.tunnel.idle_timeout),
+            ping_interval: ping_interval.or(base.tunnel.ping_interval),
+            on_remove: on_remove.or(base.tunnel.on_remove),
+            drain_over: drain_over.or(base.tunnel.drain_over),
+            close_code: close_code.or(base.tunnel.close_code),
+        },
         check,
     }
 }
