@@ -19,11 +19,11 @@ use tidegate_config::{
 };
 use tidegate_discover::{Renewal, Resolver};
 use tidegate_health::Checks;
-use tidegate_http::{AccessLog, Format, ListenerLive, ReplayMemory, Shared};
 use tidegate_model::Address;
 use tidegate_net::{Bound, Descriptors, Options as SocketOptions, bind, raise_limit};
 use tidegate_pool::Budget;
 use tidegate_table::{Options, Table};
+use tidegate_worker::{AccessLog, Format, ListenerLive, ReplayMemory, Shared};
 
 use crate::{
     control::{Control, Signals},

@@ -10,8 +10,8 @@ use std::{
 };
 
 use tidegate_admin::{Facts, ListenerTotals, Reload, StatusSource, Totals};
-use tidegate_http::{ListenerLive, Shared};
 use tidegate_net::{Descriptors, coarse_millis};
+use tidegate_worker::{ListenerLive, Shared};
 
 /// Panics since the start; counted by the hook that logs them.
 pub(crate) static PANICS: AtomicU64 = AtomicU64::new(0);
@@ -82,7 +82,7 @@ impl Totals for Process {
     }
 
     fn access_log_dropped(&self) -> u64 {
-        self.shared.access.as_ref().map_or(0, tidegate_http::AccessLog::dropped)
+        self.shared.access.as_ref().map_or(0, tidegate_worker::AccessLog::dropped)
     }
 
     fn log_lines_dropped(&self) -> u64 {

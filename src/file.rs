@@ -4,9 +4,9 @@ use std::{path::Path, process::ExitCode, sync::Arc};
 
 use tidegate_config::{Config, ListenAddress, Listener, Loaded, Problem, load, upstream_hash};
 use tidegate_discover::{Resolver, Unresolved};
-use tidegate_http::{Limits, Settings, Timeouts};
 use tidegate_model::{Template, UpstreamSpec, template::Variable};
 use tidegate_table::{FilePool, FileState, Routes};
+use tidegate_worker::{Limits, Settings, Timeouts};
 
 /// `tidegate check`.
 pub(crate) fn check(path: &Path) -> ExitCode {

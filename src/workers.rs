@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-use tidegate_http::{Listener, ListenerLive, Settings, Shared, Worker, accept};
 use tidegate_net::{Acceptor, ListenAddress};
+use tidegate_worker::{Listener, ListenerLive, Settings, Shared, Worker, accept};
 use tokio::{
     runtime::{Builder, LocalOptions},
     sync::{
@@ -147,8 +147,13 @@ impl Post {
         let close = Rc::new(Notify::new());
         for (address, listener, socket) in self.listeners {
             let acceptor = Acceptor::new(&address, socket)?;
-            let accepting =
-                accept(Rc::clone(&worker), Rc::new(listener), acceptor, Rc::clone(&close));
+            let accepting = accept(
+                Rc::clone(&worker),
+                Rc::new(listener),
+                acceptor,
+                Rc::clone(&close),
+                tidegate_http::take,
+            );
             tokio::task::spawn_local(accepting);
         }
         // An order that is here already must find the listeners waiting for it.

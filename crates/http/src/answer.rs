@@ -9,7 +9,7 @@ use std::{
 use tidegate_h1::{Conn, HeadWriter};
 use tidegate_net::{End, Socket, Timer};
 
-use crate::{identity::RequestId, worker::Worker};
+use tidegate_worker::{RequestId, Worker};
 
 /// An answer without a server.
 #[derive(Clone, Copy, Debug)]

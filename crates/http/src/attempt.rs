@@ -6,6 +6,7 @@ use tidegate_h1::Conn;
 use tidegate_net::{ConnectError, Place, Socket, Timer, connect};
 use tidegate_pool::{Keep, Upstream};
 use tidegate_table::{Attempt, Pick, Pool, Target};
+use tidegate_worker::Worker;
 
 use crate::{
     begin::Job,
@@ -14,7 +15,6 @@ use crate::{
     going::{Going, Progress, Verdict, left_for},
     replay::Replay,
     sending::Sending,
-    worker::Worker,
 };
 
 /// How a try ended.

@@ -9,12 +9,12 @@ use tidegate_table::{Affinity, Hashed, Pool, Series, Snapshot};
 use tidegate_wire::{
     Body, Facts, Refusal, Version, is_field_value_ok, judge_request, normalize_path,
 };
+use tidegate_worker::{MAX_TEXT, Record, RequestId};
 
 use crate::{
-    access::{MAX_TEXT, Record},
     connection::Side,
     edit::{self, Told},
-    identity::{RequestId, client_ip, is_trusted},
+    identity::{client_ip, is_trusted},
     sticky,
     variables::{SERVER_MARK, Variables},
 };

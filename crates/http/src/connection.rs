@@ -5,13 +5,11 @@ use std::{future::poll_fn, rc::Rc, task::Poll, time::Duration};
 
 use tidegate_h1::Conn;
 use tidegate_net::{End, Peer, Socket, Timer, coarse};
+use tidegate_worker::{Accepted, Listener, Open, Worker};
 
 use crate::{
-    answer, begin,
-    listener::{Listener, Open},
-    tunnel,
+    answer, begin, tunnel,
     turn::{Turn, turn},
-    worker::Worker,
 };
 
 /// A client is still read after its last answer while it has something to say, so long between two
@@ -38,14 +36,18 @@ pub(crate) struct Client<'c> {
     pub(crate) conn: &'c mut Conn<Socket>,
 }
 
+/// Begins to serve a connection, or to turn it away.
+pub fn take(accepted: Accepted) {
+    let Accepted { worker, listener, socket, peer, open, is_full } = accepted;
+    if is_full {
+        tokio::task::spawn_local(turn_away(worker, listener, socket, open));
+    } else {
+        tokio::task::spawn_local(serve(worker, listener, socket, peer, open));
+    }
+}
+
 /// Serves one connection to its end.
-pub(crate) async fn serve(
-    worker: Rc<Worker>,
-    listener: Rc<Listener>,
-    socket: Socket,
-    peer: Peer,
-    open: Open,
-) {
+async fn serve(worker: Rc<Worker>, listener: Rc<Listener>, socket: Socket, peer: Peer, open: Open) {
     let timer = worker.timers.timer();
     let mut conn = Conn::new(socket);
     let mut patience = listener.settings.timeouts.header;
@@ -111,12 +113,7 @@ async fn linger(worker: &Worker, mut conn: Conn<Socket>, timer: &Timer, in_all: 
 }
 
 /// Tells a client that its listener is full.
-pub(crate) async fn turn_away(
-    worker: Rc<Worker>,
-    listener: Rc<Listener>,
-    socket: Socket,
-    _open: Open,
-) {
+async fn turn_away(worker: Rc<Worker>, listener: Rc<Listener>, socket: Socket, _open: Open) {
     let timer = worker.timers.timer();
     let mut conn = Conn::new(socket);
     let id = worker.request_id();

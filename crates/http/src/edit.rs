@@ -10,7 +10,9 @@ use tidegate_wire::{
     upgrade_tokens,
 };
 
-use crate::{identity::RequestId, lines::Lines};
+use tidegate_worker::RequestId;
+
+use crate::lines::Lines;
 
 /// What is told to the server about the client.
 pub(crate) struct Told<'r> {

@@ -11,6 +11,7 @@ use std::{
 use tidegate_h1::Conn;
 use tidegate_net::{Socket, coarse_millis};
 use tidegate_table::{Ask, Attempt, Lease, NoServer, Pick, Pool, PoolLive};
+use tidegate_worker::Line;
 
 use crate::{
     answer::{self, Answer},
@@ -22,7 +23,6 @@ use crate::{
     replay::Replay,
     tunnel::Opened,
     turn::{Turn, after_refusal},
-    worker::Line,
 };
 
 /// nginx's code for a client that left before its answer.

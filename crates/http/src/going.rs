@@ -7,7 +7,7 @@ use tidegate_model::upstream::Condition;
 use tidegate_net::coarse_millis;
 use tidegate_table::{Affinity, Ask, Attempt, Pick, Pool, Tried};
 
-use crate::worker::Worker;
+use tidegate_worker::Worker;
 
 /// What a request has tried so far.
 #[derive(Debug, Default)]

@@ -3,7 +3,6 @@
 //! streams back, or a tunnel opens and the HTTP state is dropped.
 #![forbid(unsafe_code)]
 
-mod access;
 mod answer;
 mod attempt;
 mod begin;
@@ -14,7 +13,6 @@ mod forward;
 mod going;
 mod identity;
 mod lines;
-mod listener;
 mod passing;
 mod replay;
 mod sending;
@@ -22,9 +20,5 @@ mod sticky;
 mod tunnel;
 mod turn;
 mod variables;
-mod worker;
 
-pub use access::{AccessLog, Format, Record};
-pub use listener::{Limits, Listener, ListenerCells, ListenerLive, Settings, Timeouts, accept};
-pub use replay::ReplayMemory;
-pub use worker::{Shared, Totals, Worker};
+pub use connection::take;

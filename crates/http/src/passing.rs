@@ -44,7 +44,7 @@ pub(crate) enum Unfit {
 pub(crate) struct Passing<'p> {
     pub(crate) this: &'p Try<'p>,
     pub(crate) progress: Progress,
-    pub(crate) worker: &'p crate::worker::Worker,
+    pub(crate) worker: &'p tidegate_worker::Worker,
     pub(crate) keep: bool,
 }
 

@@ -1,37 +1,10 @@
 //! Copies of request bodies, kept for as long as a request may still be sent to another server.
 //! Each is bounded by its pool's `replay_buffer`, all together by `process.replay_memory`.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed},
-};
+use tidegate_worker::ReplayMemory;
 
 /// Memory is asked for in steps of this, so that a slow body does not ask at every read.
 const STEP: usize = 4 * 1024;
-
-/// What all copies of all workers may take together.
-#[derive(Debug)]
-pub struct ReplayMemory {
-    limit: usize,
-    used: AtomicUsize,
-}
-
-impl ReplayMemory {
-    /// At most `limit` bytes.
-    pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, used: AtomicUsize::new(0) })
-    }
-
-    /// Bytes in use now.
-    pub fn used(&self) -> usize {
-        self.used.load(Relaxed)
-    }
-
-    fn take(&self, bytes: usize) -> bool {
-        let within = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
-        self.used.fetch_update(Relaxed, Relaxed, within).is_ok()
-    }
-}
 
 /// A copy of what was used up of one request's body. Once it has a gap it is worth nothing and
 /// keeps nothing.
@@ -89,7 +62,7 @@ impl<'m> Replay<'m> {
         if self.reserved == 0 {
             return;
         }
-        self.memory.used.fetch_sub(std::mem::take(&mut self.reserved), Relaxed);
+        self.memory.give_back(std::mem::take(&mut self.reserved));
     }
 
     /// Whether everything that was used up is here.

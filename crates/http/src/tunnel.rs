@@ -12,7 +12,7 @@ use tidegate_net::{Socket, Timer};
 use tidegate_table::{Close, Lease};
 use tidegate_tunnel::{Moved, Pump};
 
-use crate::{access::Record, listener::Open, worker::Worker};
+use tidegate_worker::{Open, Record, Worker};
 
 /// Once one side has said its last word, the other has so long between two bytes. A client that is
 /// gone altogether cannot be told from one that only listens, and must not hold its place for a day.

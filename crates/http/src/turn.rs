@@ -7,6 +7,7 @@ use std::{
 };
 
 use tidegate_h1::HeadError;
+use tidegate_worker::Line;
 
 use crate::{
     answer::{self, Answer},
@@ -14,7 +15,6 @@ use crate::{
     connection::{Client, Side},
     forward::Forwarding,
     tunnel::Opened,
-    worker::Line,
 };
 
 /// What becomes of the connection.

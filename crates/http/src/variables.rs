@@ -5,7 +5,7 @@ use std::{borrow::Cow, net::IpAddr};
 use tidegate_model::{Template, template::Variable};
 use tidegate_wire::{Facts, cookie, query_argument};
 
-use crate::identity::RequestId;
+use tidegate_worker::RequestId;
 
 /// A request, as templates see it.
 pub(crate) struct Variables<'r> {

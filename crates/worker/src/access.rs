@@ -22,7 +22,7 @@ use serde::Serialize;
 const QUEUE: usize = 4_096;
 
 /// Longer texts of a client's are cut in the log.
-pub(crate) const MAX_TEXT: usize = 4_096;
+pub const MAX_TEXT: usize = 4_096;
 
 /// A line is on disk at the latest after this.
 const FLUSH: Duration = Duration::from_millis(500);
@@ -75,7 +75,7 @@ struct Flags {
 }
 
 impl Record {
-    pub(crate) fn new(listener: &Arc<str>, client: Option<IpAddr>, request_id: &str) -> Self {
+    pub fn new(listener: &Arc<str>, client: Option<IpAddr>, request_id: &str) -> Self {
         Self {
             at: SystemTime::now(),
             listener: Arc::clone(listener),

@@ -15,7 +15,7 @@ use tidegate_net::{Scratch, Timers, coarse_millis};
 use tidegate_pool::{Budget, Idle};
 use tidegate_table::{PoolLive, Reader, Series, Snapshot, Table};
 
-use crate::{access::AccessLog, identity::RequestId, listener::Listener, replay::ReplayMemory};
+use crate::{access::AccessLog, identity::RequestId, listener::Listener, memory::ReplayMemory};
 
 /// How often idle connections are looked after.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ const LINES_A_SECOND: u32 = 20;
 
 /// Kinds of lines that are bounded apart: what a stranger can cause must not silence the rest.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Line {
+pub enum Line {
     Failure,
     Refusal,
 }
@@ -78,7 +78,7 @@ pub struct Worker {
     pub timers: Timers,
     pub idle: RefCell<Idle>,
     reader: RefCell<Reader>,
-    pub(crate) random: RefCell<fastrand::Rng>,
+    pub random: RefCell<fastrand::Rng>,
     date: RefCell<(u64, String)>,
     series: RefCell<HashMap<(usize, usize, usize), Known, RandomState>>,
     /// While the process stops: how long a connection may wait for its next request.
@@ -122,7 +122,7 @@ impl Worker {
         Arc::clone(self.reader.borrow_mut().snapshot())
     }
 
-    pub(crate) fn with_snapshot<T>(&self, look: impl FnOnce(&Snapshot) -> T) -> T {
+    pub fn with_snapshot<T>(&self, look: impl FnOnce(&Snapshot) -> T) -> T {
         look(self.reader.borrow_mut().snapshot())
     }
 
@@ -142,16 +142,16 @@ impl Worker {
     }
 
     /// How long a connection may wait for a request, of the time it has as a rule.
-    pub(crate) fn patience(&self, usual: Duration) -> Duration {
+    pub fn patience(&self, usual: Duration) -> Duration {
         self.linger.get().map_or(usual, |linger| linger.min(usual))
     }
 
-    pub(crate) fn request_id(&self) -> RequestId {
+    pub fn request_id(&self) -> RequestId {
         RequestId::random(self.random.borrow_mut().u128(..))
     }
 
     /// Writes the date of now (RFC 9110 §5.6.7), made anew ten times a second at most.
-    pub(crate) fn with_date<T>(&self, write: impl FnOnce(&str) -> T) -> T {
+    pub fn with_date<T>(&self, write: impl FnOnce(&str) -> T) -> T {
         let tenth = coarse_millis() / 100;
         let mut date = self.date.borrow_mut();
         if date.0 != tenth || date.1.is_empty() {
@@ -161,7 +161,7 @@ impl Worker {
     }
 
     /// The series that counts this listener's, route's and pool's requests.
-    pub(crate) fn series(
+    pub fn series(
         &self,
         listener: &Listener,
         route: &Arc<str>,
@@ -186,7 +186,7 @@ impl Worker {
     }
 
     /// Whether one more line of that kind may be written now.
-    pub(crate) fn may_log(&self, kind: Line) -> bool {
+    pub fn may_log(&self, kind: Line) -> bool {
         let budget = &self.lines[kind as usize];
         let second = coarse_millis() / 1_000;
         let (last, lines) = budget.get();

@@ -16,10 +16,7 @@ use tidegate_metrics::{Counter, Gauge, PerWorker};
 use tidegate_net::{Acceptor, Peer, Socket, is_local_error};
 use tokio::sync::Notify;
 
-use crate::{
-    connection,
-    worker::{Line, Worker},
-};
+use crate::worker::{Line, Worker};
 
 /// When descriptors have run out, so long nothing is accepted.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -84,7 +81,7 @@ pub struct Listener {
 
 /// A connection, counted while it lasts.
 #[derive(Debug)]
-pub(crate) struct Open {
+pub struct Open {
     live: Arc<ListenerLive>,
     worker: usize,
 }
@@ -122,12 +119,26 @@ impl Drop for Open {
     }
 }
 
+/// A connection that has just come.
+#[derive(Debug)]
+pub struct Accepted {
+    pub worker: Rc<Worker>,
+    pub listener: Rc<Listener>,
+    pub socket: Socket,
+    pub peer: Peer,
+    pub open: Open,
+    /// The listener has as many as it may have: this one is to be turned away.
+    pub is_full: bool,
+}
+
 /// Accepts until `close` is told, then takes what is still in the queue and closes the socket.
+/// `take` begins to serve a connection and returns at once.
 pub async fn accept(
     worker: Rc<Worker>,
     listener: Rc<Listener>,
     acceptor: Acceptor,
     close: Rc<Notify>,
+    take: impl Fn(Accepted),
 ) {
     let mut told = std::pin::pin!(close.notified());
     loop {
@@ -136,22 +147,16 @@ pub async fn accept(
             Poll::Pending => told.as_mut().poll(cx).map(|()| None),
         });
         match next.await {
-            Some(Ok((socket, peer))) => admit(&worker, &listener, socket, peer),
+            Some(Ok((socket, peer))) => {
+                let limit = listener.settings.max_connections;
+                let is_full = limit > 0 && listener.live.open() >= limit;
+                let open = Open::new(&listener, worker.index);
+                let (worker, listener) = (Rc::clone(&worker), Rc::clone(&listener));
+                take(Accepted { worker, listener, socket, peer, open, is_full });
+            }
             Some(Err(error)) => refused(&worker, &listener, &error).await,
             None => return,
         }
-    }
-}
-
-fn admit(worker: &Rc<Worker>, listener: &Rc<Listener>, socket: Socket, peer: Peer) {
-    let limit = listener.settings.max_connections;
-    let full = limit > 0 && listener.live.open() >= limit;
-    let open = Open::new(listener, worker.index);
-    let (worker, listener) = (Rc::clone(worker), Rc::clone(listener));
-    if full {
-        tokio::task::spawn_local(connection::turn_away(worker, listener, socket, open));
-    } else {
-        tokio::task::spawn_local(connection::serve(worker, listener, socket, peer, open));
     }
 }
 

@@ -1,0 +1,18 @@
+//! One worker: a thread with a runtime of its own. Here is what the connections on it share,
+//! whichever engine serves them: scratch buffers, timers, idle connections, the newest snapshot;
+//! how they are accepted and counted, and where what became of them is written down.
+#![forbid(unsafe_code)]
+
+mod access;
+mod identity;
+mod listener;
+mod memory;
+mod worker;
+
+pub use access::{AccessLog, Format, MAX_TEXT, Record};
+pub use identity::RequestId;
+pub use listener::{
+    Accepted, Limits, Listener, ListenerCells, ListenerLive, Open, Settings, Timeouts, accept,
+};
+pub use memory::ReplayMemory;
+pub use worker::{Line, Shared, Totals, Worker};
