@@ -2,7 +2,8 @@
 //! ends, which fields stop here. Pure: no IO, no clock, no runtime, and nothing is allocated for a
 //! plain request. `httparse` finds the lines; the rules here judge what they mean, stricter than
 //! most servers do, because whatever a proxy and the server behind it read differently is a way
-//! to smuggle a request past one of them.
+//! to smuggle a request past one of them. Beside it, what a tunnel needs to know of what it
+//! carries: [`websocket`].
 #![forbid(unsafe_code)]
 
 mod authority;
@@ -17,6 +18,7 @@ mod response;
 mod target;
 mod trailer;
 mod variable;
+pub mod websocket;
 
 pub use chunk::{ChunkDecoder, Step};
 pub use connection::{is_hop_by_hop, named_by_connection, upgrade_tokens};
