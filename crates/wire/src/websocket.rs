@@ -3,11 +3,13 @@
 //! unmasks, copies or gathers messages; what a message says is the business of the two ends.
 
 mod control;
+mod pong;
 mod scanner;
 #[cfg(test)]
 mod tests;
 
 pub use control::Control;
+pub use pong::{Filtered, PongFilter};
 pub use scanner::Scanner;
 
 /// The bit of a frame's first byte that ends a message.

@@ -97,6 +97,10 @@ impl Scanner {
         self.has_closed
     }
 
+    pub(super) fn sender(&self) -> Sender {
+        self.sender
+    }
+
     /// Follows at least one byte of `bytes`, which is not empty, and says how many.
     fn step(&mut self, bytes: &[u8]) -> usize {
         let next = match self.stage {

@@ -4,6 +4,7 @@ use proptest::{collection::vec, prelude::*};
 
 use super::*;
 
+mod pong;
 mod scanner;
 
 /// How many bytes the length of a frame takes behind its second byte, at least.
