@@ -3,7 +3,7 @@
 //! plain request. `httparse` finds the lines; the rules here judge what they mean, stricter than
 //! most servers do, because whatever a proxy and the server behind it read differently is a way
 //! to smuggle a request past one of them. Beside it, what a tunnel needs to know of what it
-//! carries: [`websocket`].
+//! carries ([`websocket`]), and what may come before the first byte of HTTP ([`proxy`]).
 #![forbid(unsafe_code)]
 
 mod authority;
@@ -12,6 +12,7 @@ mod connection;
 mod field;
 mod framing;
 mod path;
+pub mod proxy;
 mod refusal;
 mod request;
 mod response;
