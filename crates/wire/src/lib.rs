@@ -3,7 +3,8 @@
 //! plain request. `httparse` finds the lines; the rules here judge what they mean, stricter than
 //! most servers do, because whatever a proxy and the server behind it read differently is a way
 //! to smuggle a request past one of them. Beside it, what a tunnel needs to know of what it
-//! carries ([`websocket`]), and what may come before the first byte of HTTP ([`proxy`]).
+//! carries ([`websocket`]), and what may come before the first byte of it ([`proxy`],
+//! [`tls_hello`]).
 #![forbid(unsafe_code)]
 
 mod authority;
@@ -17,6 +18,7 @@ mod refusal;
 mod request;
 mod response;
 mod target;
+pub mod tls_hello;
 mod trailer;
 mod variable;
 pub mod websocket;
