@@ -1,3 +1,6 @@
+//! The specification section by section, and the two laws: what is written reads back, and a
+//! verdict stands.
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use proptest::{collection::vec, prelude::*};

@@ -1,3 +1,5 @@
+//! Hellos of openssl and rustls, and hellos of our own that break one rule each.
+
 use std::sync::Arc;
 
 use proptest::{collection::vec, prelude::*};

@@ -1,3 +1,5 @@
+//! What the other end gets, whatever the pieces: the stream without the answers to us.
+
 use super::*;
 
 const TAG: [u8; 6] = *b"tide\x00\xff";

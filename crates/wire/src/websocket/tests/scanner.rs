@@ -1,3 +1,5 @@
+//! Each way to break the framing, and the boundaries against two other readings of it.
+
 use std::{io::Cursor, ops::Range};
 
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
