@@ -1,10 +1,7 @@
 //! What the files say together, and what is only wrong between two places of them: things defined
 //! twice, names that do not exist, addresses that collide.
 
-use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
-    hash::Hash,
-};
+use std::collections::HashSet;
 
 use tidegate_model::{Name, Route, UpstreamSpec};
 
@@ -14,7 +11,7 @@ use crate::{
     admin::Admin,
     cover,
     listener::ListenerDraft,
-    place::{Place, Placed, Report},
+    place::{Place, Placed, Report, repeated},
     process::{AccessLog, Log, Metrics, Process},
     reader::Reader,
     route::RouteDraft,
@@ -83,8 +80,8 @@ impl Draft {
         let names = repeated(names).into_iter().filter(|(again, _)| {
             !addresses.iter().any(|(address, _)| address.place.is_at(&again.place))
         });
-        names.for_each(|(again, first)| twice(report, again, first));
-        addresses.iter().for_each(|(again, first)| twice(report, again, first));
+        names.for_each(|(again, first)| report.twice(again, first));
+        addresses.iter().for_each(|(again, first)| report.twice(again, first));
     }
 
     fn check_routes(&self, report: &Report, main: impl Fn(&str) -> Place) {
@@ -123,7 +120,7 @@ impl Draft {
 
     fn check_upstreams(&self, report: &Report) {
         for (again, first) in repeated(self.upstreams.iter().map(|pool| &pool.name)) {
-            twice(report, again, first);
+            report.twice(again, first);
         }
         let none = UpstreamSpec::default();
         let defaults = self.upstream_defaults.as_ref().map_or(&none, |spec| &spec.value);
@@ -159,28 +156,6 @@ fn once<T>(report: &Report, slot: &mut Option<Placed<T>>, new: Option<Placed<T>>
     match (&slot, new) {
         (_, None) => {}
         (None, new) => *slot = new,
-        (Some(first), Some(again)) => twice(report, &again, first),
+        (Some(first), Some(again)) => report.twice(&again, first),
     }
-}
-
-fn twice<T>(report: &Report, again: &Placed<T>, first: &Placed<T>) {
-    let message = format!("defined twice: also at {} ({})", first.place, first.place.key);
-    report.error(again.place.clone(), message);
-}
-
-/// Each value that came before, with where it came first.
-fn repeated<'p, T: Eq + Hash>(
-    items: impl Iterator<Item = &'p Placed<T>>,
-) -> Vec<(&'p Placed<T>, &'p Placed<T>)> {
-    let mut seen: HashMap<&T, &Placed<T>> = HashMap::new();
-    let mut again = Vec::new();
-    for item in items {
-        match seen.entry(&item.value) {
-            Entry::Occupied(first) => again.push((item, *first.get())),
-            Entry::Vacant(free) => {
-                free.insert(item);
-            }
-        }
-    }
-    again
 }

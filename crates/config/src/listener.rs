@@ -1,15 +1,19 @@
 //! `[[listener]]`: where requests come in, whom it believes, and how much and how long it puts up
 //! with.
 
+mod limits;
+
 use ipnet::IpNet;
-use tidegate_model::{Size, Span};
+use tidegate_model::Span;
 
 use crate::{
     address::ListenAddress,
-    node::{Words, positive, within},
+    node::{Words, within},
     place::Placed,
     reader::Reader,
 };
+
+pub use limits::{Limits, ListenerTimeouts};
 
 /// The name becomes a label of metrics and a field of logs.
 const MAX_NAME: usize = 255;
@@ -19,11 +23,6 @@ const MAX_KEEPALIVE: Span = Span::from_secs(32_767);
 
 /// Linux: `TCP_USER_TIMEOUT` is an `int` of milliseconds.
 const MAX_USER_TIMEOUT: Span = Span::from_secs(24 * 86_400);
-
-const MIN_HEAD: Size = Size::from_bytes(1 << 10);
-/// A connection's head is in memory until it is whole.
-const MAX_HEAD: Size = Size::from_bytes(256 << 10);
-const MAX_FIELDS: u16 = 1000;
 
 /// One `[[listener]]`, for http.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,30 +40,6 @@ pub struct Listener {
     pub tcp_user_timeout: Span,
     pub limits: Limits,
     pub timeouts: ListenerTimeouts,
-}
-
-/// `[listener.limits]`, of a request's head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of the request target; beyond: 414.
-    pub target: usize,
-    /// Bytes of the whole head; beyond: 431.
-    pub head: usize,
-    /// Number of fields; beyond: 431.
-    pub fields: usize,
-}
-
-/// `[listener.timeouts]`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListenerTimeouts {
-    /// For the whole head, from its first byte.
-    pub header: Span,
-    /// For the next request on an idle connection.
-    pub keepalive: Span,
-    /// Between two reads of a body.
-    pub body: Span,
-    /// Between two writes.
-    pub send: Span,
 }
 
 /// What a file says, with the places that checks across listeners need.
@@ -145,54 +120,6 @@ fn keepalive(idle: &Span) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!("has to be whole seconds, at most {MAX_KEEPALIVE}; 0s is off"))
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { target: 8 << 10, head: 32 << 10, fields: 100 }
-    }
-}
-
-impl Limits {
-    fn read(reader: &mut Reader<'_>) -> Self {
-        let default = Self::default();
-        let head = reader.take_if("head", within(MIN_HEAD..=MAX_HEAD));
-        let head = head.map_or(default.head, bytes);
-        // A small head has no room for the default target.
-        let room = Size::from_bytes(1)..=Size::from_bytes(head as u64);
-        let target = reader.take_if("target", within(room)).map_or(default.target, bytes);
-        let fields = reader.take_if("fields", within(1..=MAX_FIELDS));
-        let fields = fields.map_or(default.fields, usize::from);
-        Self { target: target.min(head), head, fields }
-    }
-}
-
-/// For sizes that were checked to be small.
-fn bytes(size: Size) -> usize {
-    usize::try_from(size.bytes()).unwrap_or(usize::MAX)
-}
-
-impl Default for ListenerTimeouts {
-    fn default() -> Self {
-        Self {
-            header: Span::from_secs(10),
-            keepalive: Span::from_secs(75),
-            body: Span::from_secs(60),
-            send: Span::from_secs(60),
-        }
-    }
-}
-
-impl ListenerTimeouts {
-    fn read(reader: &mut Reader<'_>) -> Self {
-        let default = Self::default();
-        Self {
-            header: reader.take_if("header", positive).unwrap_or(default.header),
-            keepalive: reader.take_if("keepalive", positive).unwrap_or(default.keepalive),
-            body: reader.take_if("body", positive).unwrap_or(default.body),
-            send: reader.take_if("send", positive).unwrap_or(default.send),
-        }
     }
 }
 

@@ -1,7 +1,14 @@
 //! Where something stands in which file, and the report that collects what is wrong there. A place
 //! is kept as an offset and turned into line and column only when it is printed.
 
-use std::{cell::RefCell, fmt, path::PathBuf, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{HashMap, hash_map::Entry},
+    fmt,
+    hash::Hash,
+    path::PathBuf,
+    rc::Rc,
+};
 
 /// One thing that is wrong, or odd, in a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -113,11 +120,34 @@ impl Report {
         self.warnings.borrow_mut().push((place, message.to_string()));
     }
 
+    /// Complains of what is defined `again`.
+    pub(crate) fn twice<T>(&self, again: &Placed<T>, first: &Placed<T>) {
+        let message = format!("defined twice: also at {} ({})", first.place, first.place.key);
+        self.error(again.place.clone(), message);
+    }
+
     /// The warnings when there is no error, else the errors; by file and position.
     pub(crate) fn outcome(self) -> Result<Vec<Problem>, Vec<Problem>> {
         let errors = sorted(self.errors);
         if errors.is_empty() { Ok(sorted(self.warnings)) } else { Err(errors) }
     }
+}
+
+/// Each value that came before, with where it came first.
+pub(crate) fn repeated<'p, T: Eq + Hash>(
+    items: impl Iterator<Item = &'p Placed<T>>,
+) -> Vec<(&'p Placed<T>, &'p Placed<T>)> {
+    let mut seen: HashMap<&T, &Placed<T>> = HashMap::new();
+    let mut again = Vec::new();
+    for item in items {
+        match seen.entry(&item.value) {
+            Entry::Occupied(first) => again.push((item, *first.get())),
+            Entry::Vacant(free) => {
+                free.insert(item);
+            }
+        }
+    }
+    again
 }
 
 fn sorted(found: RefCell<Vec<Found>>) -> Vec<Problem> {
