@@ -24,6 +24,8 @@ fn fnv1a(start: u128, bytes: &[u8]) -> u128 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use tidegate_model::{Address, ServerSpec};
 
     use super::*;
@@ -44,6 +46,30 @@ mod tests {
         assert_ne!(hash, upstream_hash(&plain, &name("A")));
     }
 
+    #[test]
+    fn every_key_of_a_definition_counts() {
+        let name = Name::new("kf").expect("a name");
+        let hash = |json: &str| {
+            let spec: UpstreamSpec = serde_json::from_str(json).expect("a definition");
+            upstream_hash(&spec, &name)
+        };
+        let definitions = [
+            "{}",
+            r#"{"send_proxy":"off"}"#,
+            r#"{"send_proxy":"v2"}"#,
+            r#"{"source":[]}"#,
+            r#"{"source":["10.0.0.8","10.0.0.9"]}"#,
+            r#"{"source":["10.0.0.9","10.0.0.8"]}"#,
+            r#"{"tunnel":{"ping_interval":"0s"}}"#,
+            r#"{"tunnel":{"on_remove":"keep"}}"#,
+            r#"{"tunnel":{"on_remove":"drain"}}"#,
+            r#"{"tunnel":{"drain_over":"60s"}}"#,
+            r#"{"tunnel":{"close_code":1012}}"#,
+        ];
+        let hashes: HashSet<String> = definitions.into_iter().map(hash).collect();
+        assert_eq!(hashes.len(), definitions.len());
+    }
+
     /// The journals of every version hold these.
     #[test]
     fn the_hash_never_changes() {
@@ -51,5 +77,8 @@ mod tests {
         let server = ServerSpec::new(Address::parse("10.0.0.1:80").expect("an address"));
         let spec = UpstreamSpec { servers: Some(vec![server]), ..UpstreamSpec::default() };
         assert_eq!(upstream_hash(&spec, &name), "62f538735a457149ae0f07f98a52d194");
+        let text = r#"{"send_proxy":"v2","source":["10.0.0.9"],"tunnel":{"ping_interval":"30s","on_remove":"drain","drain_over":"5m","close_code":1001}}"#;
+        let spec: UpstreamSpec = serde_json::from_str(text).expect("a definition");
+        assert_eq!(upstream_hash(&spec, &name), "e027170b6207ab5cdcd244847742ce2f");
     }
 }

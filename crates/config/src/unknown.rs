@@ -2,12 +2,11 @@
 //! key was probably meant, or which keys there are.
 
 /// Keys of the interface that this version refuses, by the table they belong to.
-const LATER: [(&str, &[&str]); 5] = [
+const LATER: [(&str, &[&str]); 4] = [
     ("admin", &["audit_log", "history", "tokens"]),
     ("listener", LATER_LISTENER),
     ("route", LATER_ROUTE),
     ("upstream", LATER_POOL),
-    ("tunnel", &["close_code", "drain_over", "on_remove", "ping_interval"]),
 ];
 
 const LATER_LISTENER: &[&str] =
@@ -35,7 +34,7 @@ const LATER_ROUTE: &[&str] = &[
     "timeouts",
 ];
 
-const LATER_POOL: &[&str] = &["protocol", "send_proxy", "source", "tls"];
+const LATER_POOL: &[&str] = &["protocol", "tls"];
 
 /// Longer keys are not compared: the effort grows with the square of the length.
 const LONGEST_COMPARED: usize = 40;
@@ -100,7 +99,7 @@ mod tests {
         assert_eq!(message("", "adress", &known), "unknown key; did you mean \"address\"?");
         assert_eq!(message("", "wieght", &known), "unknown key; did you mean \"weight\"?");
         assert_eq!(message("", "colour", &known), "unknown key; known here: address, weight");
-        assert_eq!(message("tunnel", "on_remove", &known), "not available yet in this version");
+        assert_eq!(message("admin", "history", &known), "not available yet in this version");
     }
 
     #[test]

@@ -4,14 +4,13 @@
 
 mod check;
 mod choice;
+mod connect;
 mod retry;
 mod rules;
 mod server;
+mod tunnel;
 
-use tidegate_model::{
-    Name, Template, UpstreamSpec,
-    upstream::{TimeoutsSpec, TunnelSpec},
-};
+use tidegate_model::{Name, Template, UpstreamSpec, upstream::TimeoutsSpec};
 
 use crate::{
     node::positive,
@@ -68,13 +67,13 @@ fn settings(reader: &mut Reader<'_>) -> UpstreamSpec {
         hash_key: reader.take_if("hash_key", choice::names_a_token),
         sticky: reader.table("sticky", choice::sticky).and_then(|table| table.value),
         resolve_interval: reader.take_if("resolve_interval", positive),
-        send_proxy: None,
-        source: None,
+        send_proxy: reader.take("send_proxy"),
+        source: connect::source(reader),
         timeouts: reader.table("timeouts", timeouts).map(|t| t.value).unwrap_or_default(),
         next: reader.table("next", retry::next).map(|t| t.value).unwrap_or_default(),
         eject: reader.table("eject", retry::eject).map(|t| t.value).unwrap_or_default(),
         check: reader.table("check", check::read).map(|table| table.value),
-        tunnel: reader.table("tunnel", tunnel).map(|t| t.value).unwrap_or_default(),
+        tunnel: reader.table("tunnel", tunnel::read).map(|t| t.value).unwrap_or_default(),
     }
 }
 
@@ -84,10 +83,6 @@ fn timeouts(reader: &mut Reader<'_>) -> TimeoutsSpec {
         send: reader.take_if("send", positive),
         read: reader.take_if("read", positive),
     }
-}
-
-fn tunnel(reader: &mut Reader<'_>) -> TunnelSpec {
-    TunnelSpec { idle_timeout: reader.take_if("idle_timeout", positive), ..TunnelSpec::default() }
 }
 
 /// A Host field is written to the wire: nothing may break the line or leave it empty for sure.

@@ -139,7 +139,7 @@ fn what_comes_later_says_so() {
     for (text, key) in [
         ("admin.history = {}", "admin.history"),
         ("upstream_defaults.protocol = 'http2'", "upstream_defaults.protocol"),
-        ("upstream.a.tunnel.on_remove = 'keep'", "upstream.a.tunnel.on_remove"),
+        ("upstream.a.tls = {}", "upstream.a.tls"),
     ] {
         let found = problem(text);
         assert!(found.ends_with(&format!("{key}: not available yet in this version")), "{found}");

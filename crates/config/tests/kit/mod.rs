@@ -28,6 +28,7 @@ pub(crate) fn refused(text: &str, problem: &str) {
     assert!(parse("t", &format!("{LISTENER}{text}")).is_err(), "{text} is only warned of");
 }
 
+#[allow(dead_code, reason = "every test file is a crate of its own, and not all have warnings")]
 #[track_caller]
 pub(crate) fn warned(text: &str, warning: &str) {
     assert_eq!(found(text), [warning], "{text}");
