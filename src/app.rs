@@ -233,6 +233,8 @@ fn bind_listeners(config: &Config, workers: usize) -> Result<Vec<Ready>> {
             user_timeout: listener.tcp_user_timeout.as_duration(),
             private: false,
         };
+        let settings =
+            file::settings(listener).with_context(|| format!("listener \"{}\"", listener.name))?;
         let bound =
             bind(&file::address(&listener.address), &options, workers).with_context(|| {
                 format!("listener \"{}\" (--listen, or address in its [[listener]])", listener.name)
@@ -240,7 +242,7 @@ fn bind_listeners(config: &Config, workers: usize) -> Result<Vec<Ready>> {
         Ok(Ready {
             address: bound.address,
             live: ListenerLive::new(&listener.name, workers),
-            settings: file::settings(listener),
+            settings,
             sockets: bound.sockets,
         })
     };

@@ -2,7 +2,10 @@
 
 use std::{path::Path, process::ExitCode, sync::Arc};
 
-use tidegate_config::{Config, ListenAddress, Listener, Loaded, Problem, load, upstream_hash};
+use anyhow::{Result, bail};
+use tidegate_config::{
+    Config, ListenAddress, Listener, Loaded, Problem, Protocol, load, upstream_hash,
+};
 use tidegate_discover::{Resolver, Unresolved};
 use tidegate_model::{Template, UpstreamSpec, template::Variable};
 use tidegate_table::{FilePool, FileState, Routes};
@@ -75,9 +78,17 @@ fn bind_environment(template: &mut Template) {
 }
 
 /// How a listener treats its clients.
-pub(crate) fn settings(listener: &Listener) -> Settings {
+///
+/// # Errors
+/// When it speaks what is read already and not served yet.
+pub(crate) fn settings(listener: &Listener) -> Result<Settings> {
+    match listener.protocol {
+        Protocol::Http { accept_proxy: false } => {}
+        Protocol::Http { accept_proxy: true } => bail!("accept_proxy is not wired yet"),
+        Protocol::Tcp(_) | Protocol::Udp(_) => bail!("tcp and udp are not wired yet"),
+    }
     let timeouts = &listener.timeouts;
-    Settings {
+    Ok(Settings {
         limits: Limits {
             target: listener.limits.target,
             head: listener.limits.head,
@@ -91,7 +102,7 @@ pub(crate) fn settings(listener: &Listener) -> Settings {
         },
         trusted: listener.trusted_proxies.clone(),
         max_connections: listener.max_connections,
-    }
+    })
 }
 
 pub(crate) fn address(address: &ListenAddress) -> tidegate_net::ListenAddress {

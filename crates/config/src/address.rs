@@ -15,7 +15,7 @@ const MAX_UNIX_PATH: usize = 107;
 /// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ListenAddress {
-    /// Port 0: one that the system chooses.
+    /// Of a udp listener, too. Port 0: one that the system chooses.
     Tcp(SocketAddr),
     Unix(PathBuf),
 }

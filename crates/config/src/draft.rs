@@ -10,7 +10,7 @@ use crate::{
     address::ListenAddress,
     admin::Admin,
     cover,
-    listener::ListenerDraft,
+    listener::{Kind, ListenerDraft},
     place::{Place, Placed, Report, repeated},
     process::{AccessLog, Log, Metrics, Process},
     reader::Reader,
@@ -64,6 +64,7 @@ impl Draft {
         }
         self.check_listeners(report, &main);
         self.check_routes(report, &main);
+        self.check_pools(report);
         self.check_upstreams(report);
         self.build()
     }
@@ -72,9 +73,7 @@ impl Draft {
         if self.listeners.is_empty() {
             report.error(main("listener"), "at least one [[listener]] is needed");
         }
-        let addresses = self.listeners.iter().filter_map(|listener| listener.address.as_ref());
-        let addresses = addresses.chain(&self.taken).filter(|at| at.value.is_exclusive());
-        let addresses = repeated(addresses);
+        let addresses = self.shared_addresses();
         // A listener without a name is called by its address: one complaint is enough.
         let names = self.listeners.iter().filter_map(|listener| listener.name.as_ref());
         let names = repeated(names).into_iter().filter(|(again, _)| {
@@ -84,25 +83,68 @@ impl Draft {
         addresses.iter().for_each(|(again, first)| report.twice(again, first));
     }
 
+    /// The addresses that two sockets want. The ports of tcp are not those of udp.
+    fn shared_addresses(&self) -> Vec<(&Placed<ListenAddress>, &Placed<ListenAddress>)> {
+        let of = |kinds: &'static [Kind]| {
+            let one = move |listener: &&ListenerDraft| {
+                listener.kind.is_some_and(|kind| kinds.contains(&kind))
+            };
+            let listeners = self.listeners.iter().filter(one);
+            listeners.filter_map(|listener| listener.address.as_ref())
+        };
+        let exclusive = |at: &&Placed<ListenAddress>| at.value.is_exclusive();
+        let streams = of(&[Kind::Http, Kind::Tcp]).chain(&self.taken);
+        let mut shared = repeated(streams.filter(exclusive));
+        shared.extend(repeated(of(&[Kind::Udp]).filter(exclusive)));
+        shared
+    }
+
     fn check_routes(&self, report: &Report, main: impl Fn(&str) -> Place) {
-        if self.routes.is_empty() {
-            report.warn(main("route"), "there is no [[route]]: every request gets 404");
+        let http = self.listeners.iter().any(|listener| listener.kind == Some(Kind::Http));
+        match self.routes.first() {
+            None if http => {
+                report.warn(main("route"), "there is no [[route]]: every request gets 404");
+            }
+            Some(route) if !http => {
+                report.warn(route.place.clone(), "never matches: no listener speaks http");
+            }
+            _ => {}
         }
-        let known: HashSet<&str> =
-            self.listeners.iter().filter_map(|l| Some(&*l.name.as_ref()?.value)).collect();
-        let pools: HashSet<&Name> = self.upstreams.iter().map(|pool| &pool.name.value).collect();
-        for route in &self.routes {
-            for name in route.listeners.iter().filter(|name| !known.contains(&*name.value)) {
-                let message = format!("there is no listener \"{}\"", name.value.escape_debug());
+        let names = self.routes.iter().flat_map(|route| &route.listeners);
+        names.for_each(|name| self.check_listener_name(name, report));
+        self.warn_of_covered(report);
+    }
+
+    /// Checks that requests can come from the listener that a route names.
+    fn check_listener_name(&self, name: &Placed<String>, report: &Report) {
+        let named = |listener: &&ListenerDraft| {
+            listener.name.as_ref().is_some_and(|known| known.value == name.value)
+        };
+        let quoted = name.value.escape_debug();
+        match self.listeners.iter().find(named).map(|listener| listener.kind) {
+            None => report.error(name.place.clone(), format!("there is no listener \"{quoted}\"")),
+            Some(Some(kind @ (Kind::Tcp | Kind::Udp))) => {
+                let message =
+                    format!("listener \"{quoted}\" speaks {}: routes are for http", kind.word());
                 report.error(name.place.clone(), message);
             }
-            for pool in route.pools.iter().filter(|pool| !pools.contains(&pool.value)) {
+            Some(Some(Kind::Http) | None) => {}
+        }
+    }
+
+    /// Warns of pools that are named and not there: they may come through the API.
+    fn check_pools(&self, report: &Report) {
+        let known: HashSet<&Name> = self.upstreams.iter().map(|pool| &pool.name.value).collect();
+        let warn = |pool: &Placed<Name>, until: &str| {
+            if !known.contains(&pool.value) {
                 let message =
-                    format!("no pool \"{}\" here: 502 until the API makes it", pool.value);
+                    format!("no pool \"{}\" here: {until} until the API makes it", pool.value);
                 report.warn(pool.place.clone(), message);
             }
-        }
-        self.warn_of_covered(report);
+        };
+        self.routes.iter().flat_map(|route| &route.pools).for_each(|pool| warn(pool, "502"));
+        let of_listeners = self.listeners.iter().flat_map(|listener| &listener.pools);
+        of_listeners.for_each(|pool| warn(pool, "nothing is passed on"));
     }
 
     fn warn_of_covered(&self, report: &Report) {
@@ -134,7 +176,7 @@ impl Draft {
             metrics: value_or_default(self.metrics),
             log: value_or_default(self.log),
             access_log: self.access_log.and_then(|placed| placed.value),
-            listeners: self.listeners.into_iter().map(|draft| draft.listener).collect(),
+            listeners: self.listeners.into_iter().filter_map(|draft| draft.listener).collect(),
             routes: self.routes.into_iter().filter_map(|draft| draft.route).collect(),
             upstream_defaults: value_or_default(self.upstream_defaults),
             upstreams: self

@@ -28,7 +28,7 @@ pub use address::ListenAddress;
 pub use admin::{Admin, Dyups, Token};
 pub use files::{load, parse};
 pub use hash::upstream_hash;
-pub use listener::{Limits, Listener, ListenerTimeouts};
+pub use listener::{Limits, Listener, ListenerTimeouts, Protocol, SniRule, Tcp, Udp};
 pub use place::Problem;
 pub use process::{AccessFormat, AccessLog, Log, LogFormat, LogPath, Metrics, Process, Workers};
 

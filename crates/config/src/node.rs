@@ -23,8 +23,6 @@ pub(crate) trait FromToml: Sized {
 /// A type that is one of a few words.
 pub(crate) trait Words: Copy + 'static {
     const WORDS: &'static [(&'static str, Self)];
-    /// Words of the interface that a later version will accept.
-    const LATER: &'static [&'static str] = &[];
 }
 
 /// Either one value or a list of them.
@@ -159,9 +157,6 @@ impl<T: Words> FromToml for T {
         let text = node.text(&expected)?;
         match T::WORDS.iter().find(|(word, _)| *word == text) {
             Some((_, meaning)) => Some(*meaning),
-            None if T::LATER.contains(&text) => {
-                node.fail(format!("\"{text}\" is not available yet, only {expected}"))
-            }
             None => node.fail(format!("expected {expected}, found \"{}\"", text.escape_debug())),
         }
     }

@@ -125,7 +125,8 @@ impl<'a> Reader<'a> {
         mut read: impl FnMut(&mut Self) -> T,
     ) -> Vec<T> {
         let Some(node) = self.node(key) else { return Vec::new() };
-        let Some(elements) = node.elements(&format!("[[{key}]], with double brackets")) else {
+        let expected = format!("[[{}]], with double brackets", node.dotted());
+        let Some(elements) = node.elements(&expected) else {
             return Vec::new();
         };
         elements.filter_map(|element| Self::within(&element, key, &mut read)).collect()

@@ -39,7 +39,7 @@ enum EncodedSlash {
 }
 
 /// A host pattern as typed and as meant.
-struct Host(String, HostPattern);
+pub(crate) struct Host(pub(crate) String, pub(crate) HostPattern);
 
 /// A path pattern as typed and as meant.
 struct Path(String, PathPattern);

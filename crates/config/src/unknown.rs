@@ -9,8 +9,7 @@ const LATER: [(&str, &[&str]); 4] = [
     ("upstream", LATER_POOL),
 ];
 
-const LATER_LISTENER: &[&str] =
-    &["accept_proxy", "h2c", "max_connections_per_client", "sni", "tls", "udp", "upstream"];
+const LATER_LISTENER: &[&str] = &["h2c", "max_connections_per_client", "tls"];
 
 const LATER_ROUTE: &[&str] = &[
     "allow",

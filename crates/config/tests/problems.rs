@@ -132,10 +132,12 @@ fn histograms_by_server_are_refused_rather_than_ignored() {
 
 #[test]
 fn what_comes_later_says_so() {
-    assert_eq!(
-        problems("[[listener]]\naddress = '[::]:80'\nprotocol = 'tcp'"),
-        [r#"t:3:12: listener.protocol: "tcp" is not available yet, only "http""#]
-    );
+    for key in ["h2c", "max_connections_per_client", "tls"] {
+        assert_eq!(
+            problems(&format!("[[listener]]\naddress = '[::]:80'\n{key} = 1")),
+            [format!("t:3:1: listener.{key}: not available yet in this version")]
+        );
+    }
     for (text, key) in [
         ("admin.history = {}", "admin.history"),
         ("upstream_defaults.protocol = 'http2'", "upstream_defaults.protocol"),

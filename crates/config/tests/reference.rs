@@ -16,10 +16,23 @@ const ESSENCE: &str = r#"
     path = "stdout"
     [[listener]]
     address = "0.0.0.0:8080"
+    [[listener]]
+    address = "0.0.0.0:8443"
+    protocol = "tcp"
+    upstream = "tls"
+    sni = [{ name = "*.example.com", upstream = "tls" }]
+    [[listener]]
+    address = "0.0.0.0:53"
+    protocol = "udp"
+    upstream = "dns"
     [[route]]
     upstream = "ImGateway"
     [upstream.ImGateway]
     servers = ["10.0.0.1:8080", "10.0.0.2:8080"]
+    [upstream.tls]
+    servers = ["10.0.0.3:443"]
+    [upstream.dns]
+    servers = ["10.0.0.4:53"]
 "#;
 
 fn config(text: &str) -> Config {

@@ -27,7 +27,8 @@ pub struct Limits {
 /// `[listener.timeouts]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListenerTimeouts {
-    /// For the whole head, from its first byte.
+    /// For a request's whole head, from its first byte; for a PROXY header and a ClientHello, from the
+    /// beginning of the connection.
     pub header: Span,
     /// For the next request on an idle connection.
     pub keepalive: Span,
