@@ -1,5 +1,5 @@
-//! `config/reference.toml` and `config/minimal.toml` against the program: the defaults written
-//! there are the built-in ones, every key that is known stands there, and nothing else does.
+//! `config/reference.toml` and the files beside it against the program: the defaults written there are
+//! the built-in ones, every key that is known stands there, and nothing else does.
 
 use std::{collections::BTreeSet, path::PathBuf};
 
@@ -92,9 +92,14 @@ fn the_examples_of_the_reference_are_read() {
 }
 
 #[test]
-fn the_minimal_file_is_read_without_a_warning() {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../config/minimal.toml");
-    assert_eq!(load(&path).expect("it reads").warnings, []);
+fn every_file_beside_the_reference_is_read_without_a_warning() {
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../config");
+    let files = std::fs::read_dir(dir).expect("it is listed");
+    let paths: Vec<_> = files.map(|file| file.expect("a file").path()).collect();
+    assert!(paths.len() > 2);
+    for path in paths {
+        assert_eq!(load(&path).expect("it reads").warnings, [], "{}", path.display());
+    }
 }
 
 /// A key nobody knows in every table makes the reader list those it knows; each has to be written
