@@ -174,6 +174,7 @@ async fn make(
         origin: Origin::Dyups,
         caller: caller.clone(),
         reason: None,
+        existing: None,
     };
     table
         .change(change)

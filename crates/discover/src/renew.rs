@@ -171,6 +171,7 @@ async fn take_over(table: &Table, pool: &Pool, found: Resolved) -> Result<(), Re
         origin: Origin::Resolver,
         caller: "resolver".into(),
         reason: None,
+        existing: None,
     };
     match table.change(change).await {
         Ok(applied) => {

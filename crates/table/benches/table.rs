@@ -58,7 +58,13 @@ fn file(pools: usize, servers: usize) -> FileState {
 fn replacement(round: usize) -> Change {
     let operation =
         Operation::Put { name: name(7), spec: spec(10, round & 1), resolved: Resolved::new() };
-    Change { operations: vec![operation], origin: Origin::Api, caller: String::new(), reason: None }
+    Change {
+        operations: vec![operation],
+        origin: Origin::Api,
+        caller: String::new(),
+        reason: None,
+        existing: None,
+    }
 }
 
 /// Without a journal a change never waits.

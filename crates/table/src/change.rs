@@ -4,7 +4,7 @@
 use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use tidegate_model::{Name, Resolved, UpstreamSpec};
+use tidegate_model::{Name, Resolved, UpstreamSpec, upstream::OnRemove};
 
 use crate::{pool::Source, snapshot::Routes};
 
@@ -81,6 +81,8 @@ pub struct Change {
     /// Who asked, for the log and the history.
     pub caller: String,
     pub reason: Option<String>,
+    /// What becomes of tunnels to servers that it removes; `None`: what their pool says.
+    pub existing: Option<OnRemove>,
 }
 
 /// A change that is on disk (where there is one) and visible.

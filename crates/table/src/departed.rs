@@ -7,10 +7,28 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
+use tidegate_model::{
+    Span,
+    upstream::{CloseCode, OnRemove},
+};
+
 use crate::state::ServerState;
 
 /// Forgotten ones are swept once the register has doubled, at least at so many.
 const SWEEP_AT: usize = 64;
+
+/// A server that left its pool, and what is to become of the tunnels on it.
+#[derive(Clone, Debug)]
+pub struct Departure {
+    pub state: Arc<ServerState>,
+    /// What the change says, else its pool.
+    pub existing: OnRemove,
+    /// As its pool has it: how long emptying takes, and what a Close says.
+    pub drain_over: Span,
+    pub close_code: CloseCode,
+    /// The one that no longer lists it.
+    pub generation: u64,
+}
 
 /// What makes a server the same server in another snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -39,10 +57,10 @@ impl Departed {
 
     /// Told when a removal is staged. One that is not published after all does no harm here: its
     /// state is not gone, and is found in its pool first.
-    pub(crate) fn add(&self, leaving: &HashMap<Identity, Arc<ServerState>>) {
+    pub(crate) fn add(&self, leaving: &HashMap<Identity, Departure>) {
         self.with(|register| {
-            let weak = |(identity, state): (&Identity, &Arc<ServerState>)| {
-                (identity.clone(), Arc::downgrade(state))
+            let weak = |(identity, departure): (&Identity, &Departure)| {
+                (identity.clone(), Arc::downgrade(&departure.state))
             };
             register.states.extend(leaving.iter().map(weak));
             if register.states.len() >= register.sweep_at.max(SWEEP_AT) {

@@ -6,10 +6,13 @@ use std::{
     sync::Arc,
 };
 
-use tidegate_model::{Check, Name, UpstreamSpec, upstream::CheckStart};
+use tidegate_model::{
+    Check, Name, UpstreamSpec,
+    upstream::{CheckStart, OnRemove, Tunnel},
+};
 
 use crate::{
-    departed::{Departed, Identity},
+    departed::{Departed, Departure, Identity},
     effect::{Definition, Effect, Mark, Marks},
     live::PoolLive,
     pool::{Parts, Pool, Server},
@@ -32,7 +35,7 @@ pub(crate) struct Head {
 pub(crate) struct Staged {
     pub(crate) head: Head,
     pub(crate) changed: Vec<Name>,
-    pub(crate) leaving: HashMap<Identity, Arc<ServerState>>,
+    pub(crate) leaving: HashMap<Identity, Departure>,
     /// Servers that had left and are listed again.
     pub(crate) returning: Vec<(Arc<ServerState>, Option<CheckStart>)>,
     /// What begins for servers that stay.
@@ -75,6 +78,9 @@ pub(crate) struct Stage<'d> {
     departed: &'d Departed,
     workers: usize,
     snapshot: Snapshot,
+    /// With what their pools said of tunnels when they left.
+    leaving: HashMap<Identity, (Arc<ServerState>, Tunnel)>,
+    existing: Option<OnRemove>,
     staged: Staged,
 }
 
@@ -89,7 +95,21 @@ impl<'d> Stage<'d> {
             turning: Vec::new(),
             added: 0,
         };
-        Self { generation: snapshot.generation + 1, departed, workers, snapshot, staged }
+        Self {
+            generation: snapshot.generation + 1,
+            departed,
+            workers,
+            snapshot,
+            leaving: HashMap::new(),
+            existing: None,
+            staged,
+        }
+    }
+
+    /// What becomes of tunnels to servers that leave, whatever their pools say.
+    pub(crate) fn existing(mut self, existing: Option<OnRemove>) -> Self {
+        self.existing = existing;
+        self
     }
 
     pub(crate) fn apply(mut self, effects: &[Effect]) -> Self {
@@ -134,6 +154,7 @@ impl<'d> Stage<'d> {
 
     pub(crate) fn finish(mut self) -> Staged {
         self.snapshot.generation = self.generation;
+        self.staged.leaving = self.departures();
         self.staged.head.snapshot = Arc::new(self.snapshot);
         self.staged
     }
@@ -174,9 +195,9 @@ impl<'d> Stage<'d> {
             }));
         }
         let kept: HashSet<u64> = pool.servers.iter().map(|server| server.state.id()).collect();
-        for ((address, ordinal), server) in known {
+        for server in known.into_values() {
             if !kept.contains(&server.state.id()) {
-                self.leave(&key, address, ordinal, &server.state);
+                self.leave(&key, server, pool.upstream.tunnel);
             }
         }
         self.staged.head.next_order =
@@ -202,22 +223,38 @@ impl<'d> Stage<'d> {
     fn delete(&mut self, name: &Name) {
         let key = name.folded();
         if let Some(pool) = self.snapshot.pools.remove(&key) {
-            for ((address, ordinal), server) in listed(&pool) {
-                self.leave(&key, address, ordinal, &server.state);
+            for server in &pool.servers {
+                self.leave(&key, server, pool.upstream.tunnel);
             }
             self.staged.changed.push(pool.name.clone());
         }
     }
 
-    fn leave(&mut self, pool: &Arc<str>, address: &str, ordinal: u32, state: &Arc<ServerState>) {
-        let identity = Identity { pool: Arc::clone(pool), address: address.into(), ordinal };
-        self.staged.leaving.insert(identity, Arc::clone(state));
+    fn leave(&mut self, pool: &Arc<str>, server: &Server, tunnel: Tunnel) {
+        let Server { key, ordinal, state, .. } = server;
+        let identity =
+            Identity { pool: Arc::clone(pool), address: Arc::clone(key), ordinal: *ordinal };
+        self.leaving.insert(identity, (Arc::clone(state), tunnel));
+    }
+
+    /// Who leaves, by what their pool says in the end; of a deleted one, by what it said last.
+    fn departures(&mut self) -> HashMap<Identity, Departure> {
+        let leaving = std::mem::take(&mut self.leaving);
+        let departure = |(identity, (state, last)): (Identity, (Arc<ServerState>, Tunnel))| {
+            let pool = self.snapshot.pools.get(&identity.pool);
+            let Tunnel { on_remove, drain_over, close_code, .. } =
+                pool.map_or(last, |pool| pool.upstream.tunnel);
+            let existing = self.existing.unwrap_or(on_remove);
+            let generation = self.generation;
+            (identity, Departure { state, existing, drain_over, close_code, generation })
+        };
+        leaving.into_iter().map(departure).collect()
     }
 
     /// The state of a server the pool did not list: the one it had, if anything still holds that.
     fn join(&mut self, joining: &Joining<'_>, address: &str, ordinal: u32) -> Arc<ServerState> {
         let identity = Identity { pool: joining.pool.folded(), address: address.into(), ordinal };
-        if let Some(state) = self.staged.leaving.remove(&identity) {
+        if let Some((state, _)) = self.leaving.remove(&identity) {
             self.staged.turning.push((Arc::clone(&state), Turning::Check(joining.start)));
             return state;
         }

@@ -26,6 +26,7 @@ pub use affinity::{Affinity, Hashed, parse_token, print_token, token};
 pub use change::{
     Applied, Change, FilePool, FileState, Operation, Options, Origin, Refused, Reloaded,
 };
+pub use departed::Departure;
 pub use health::{Ailment, Checked, Health, Probed, Turned};
 pub use journal::record::Unreadable;
 pub use live::{Attempt, Close, PoolCells, PoolLive, Series, SeriesKey, ServerCells};

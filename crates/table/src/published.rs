@@ -15,13 +15,12 @@ use tidegate_model::Name;
 
 use crate::{
     change::{Applied, Origin, Refused},
-    departed::Departed,
+    departed::{Departed, Departure},
     head::Staged,
     snapshot::Snapshot,
-    state::ServerState,
 };
 
-type TellLeft = Arc<dyn Fn(&[Arc<ServerState>]) + Send + Sync>;
+type TellLeft = Arc<dyn Fn(&[Departure]) + Send + Sync>;
 type TellChanged = Arc<dyn Fn(&[Name]) + Send + Sync>;
 
 /// Who is told of each new snapshot.
@@ -134,8 +133,8 @@ impl Published {
         staged.settle();
         let generation = staged.generation();
         let left: Vec<_> = staged.leaving.into_values().collect();
-        for state in &left {
-            state.leave();
+        for departure in &left {
+            departure.state.leave();
         }
         self.current.store(staged.head.snapshot);
         let visible = begun.elapsed();
@@ -151,7 +150,7 @@ impl Published {
         }
     }
 
-    fn tell(&self, left: &[Arc<ServerState>], changed: &[Name]) {
+    fn tell(&self, left: &[Departure], changed: &[Name]) {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if !left.is_empty() {
             told.left.iter().for_each(|tell| tell(left));

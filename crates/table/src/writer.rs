@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, oneshot};
 
 use crate::{
     change::{Applied, Change, FileState, Options, Origin, Refused, Reloaded},
-    departed::Departed,
+    departed::{Departed, Departure},
     head::{Head, Stage},
     journal::{
         disk::{Directory, Disk},
@@ -100,11 +100,13 @@ impl Table {
         let room = self.room().await?;
         let head = Arc::clone(&self.head).lock_owned().await;
         let begun = Instant::now();
-        let Change { operations, origin, caller, reason } = change;
+        let Change { operations, origin, caller, reason, existing } = change;
         let effects = plan::effects(operations, origin.source(), &head)
             .inspect_err(|refused| self.published.refused(origin, refused))?;
-        let staged =
-            Stage::on(&head, &self.published.departed, self.workers).apply(&effects).finish();
+        let staged = Stage::on(&head, &self.published.departed, self.workers)
+            .existing(existing)
+            .apply(&effects)
+            .finish();
         let generation = staged.generation();
         let proposal = Proposal { staged, origin, begun };
         let record = Changed { generation, at: record::now(), origin, caller, reason, effects };
@@ -166,7 +168,7 @@ impl Table {
     /// `tell` is called with the servers that left, after each swap and before the reply: that is
     /// when idle connections to them are to be closed. It runs on the thread that publishes and
     /// must not wait for a change.
-    pub fn on_departure(&self, tell: impl Fn(&[Arc<ServerState>]) + Send + Sync + 'static) {
+    pub fn on_departure(&self, tell: impl Fn(&[Departure]) + Send + Sync + 'static) {
         self.published.on_departure(Arc::new(tell));
     }
 

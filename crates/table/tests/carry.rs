@@ -3,8 +3,11 @@
 
 use std::sync::{Arc, Mutex};
 
+use tidegate_model::{Span, UpstreamSpec, upstream::OnRemove};
+use tidegate_table::{Change, Departure, Table};
+
 mod kit;
-use kit::{change, delete, file, in_memory, listing, put, run, server};
+use kit::{change, delete, file, in_memory, listing, merge, put, run, server, spec};
 
 const A: &str = "10.0.0.1:80";
 const B: &str = "10.0.0.2:80";
@@ -78,13 +81,53 @@ fn departures_are_told_after_the_swap_and_marked_before_it() {
     assert_eq!(reader.snapshot().generation, 1);
     table.on_departure(move |left| {
         let table = observed.upgrade().expect("the table is still there");
-        let gone = left.iter().all(|state| state.is_gone());
+        let gone = left.iter().all(|one| one.state.is_gone());
         log.lock().expect("no panic").push((table.snapshot().generation, left.len(), gone));
     });
     run(table.change(change([put("p", &[B])]))).expect("it is applied");
     run(table.change(change([put("q", &[A])]))).expect("it is applied");
     assert_eq!(*told.lock().expect("no panic"), [(2, 1, true)]);
     assert_eq!(reader.snapshot().generation, 3);
+}
+
+/// What was told of each departure.
+fn departures(table: &Table) -> Arc<Mutex<Vec<Departure>>> {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&told);
+    table.on_departure(move |left| log.lock().expect("no panic").extend(left.iter().cloned()));
+    told
+}
+
+/// A pool that says what is to become of tunnels.
+fn with_verb(servers: &[&str], on_remove: OnRemove, drain_over: u64) -> UpstreamSpec {
+    let mut spec = spec(servers);
+    spec.tunnel.on_remove = Some(on_remove);
+    spec.tunnel.drain_over = Some(Span::from_secs(drain_over));
+    spec
+}
+
+#[test]
+fn a_departure_goes_by_the_change_then_the_new_definition_then_the_last() {
+    let table = in_memory(file(&[("p", &[A, B])]));
+    let told = departures(&table);
+    let verb = || {
+        let one = told.lock().expect("no panic").pop().expect("one left");
+        (one.existing, one.drain_over.as_millis() / 1_000, one.generation)
+    };
+    let put = |spec| [merge("p", spec)];
+    run(table.change(change(put(with_verb(&[A], OnRemove::Close, 5))))).expect("it is applied");
+    assert_eq!(verb(), (OnRemove::Close, 5, 2), "as the pool is from now on");
+    let drain = Change { existing: Some(OnRemove::Drain), ..change(put(spec(&[B]))) };
+    run(table.change(drain)).expect("it is applied");
+    assert_eq!(verb(), (OnRemove::Drain, 5, 3), "the change has a verb of its own");
+    let anew = [delete("p"), merge("p", with_verb(&[A], OnRemove::Drain, 7))];
+    run(table.change(change(anew))).expect("it is applied");
+    assert_eq!(verb(), (OnRemove::Drain, 7, 4), "deleted and created again");
+    run(table.change(change([delete("p")]))).expect("it is there");
+    assert_eq!(verb(), (OnRemove::Drain, 7, 5), "as the pool was");
+    run(table.reload(file(&[("p", &[A])]), String::new())).expect("it is back");
+    run(table.reload(file(&[("p", &[B])]), String::new())).expect("it is applied");
+    assert_eq!(verb(), (OnRemove::Keep, 60, 7), "a file goes by its pools");
 }
 
 /// dyups case C27: a pool that is deleted and created again is listed last.

@@ -142,6 +142,7 @@ impl Stage {
             origin: From::Api,
             caller: "a test".into(),
             reason: None,
+            existing: None,
         };
         self.table.change(change).await.expect("it is applied");
     }

@@ -42,6 +42,7 @@ fn of(operation: Operation) -> Change {
         origin: Origin::Api,
         caller: "a test".into(),
         reason: None,
+        existing: None,
     }
 }
 

@@ -46,6 +46,7 @@ pub(crate) fn change(operations: impl Into<Vec<Operation>>) -> Change {
         origin: Origin::Dyups,
         caller: "a test".into(),
         reason: None,
+        existing: None,
     }
 }
 
