@@ -168,6 +168,10 @@ async fn make(
         Operation::Delete { .. } => "delete",
         Operation::Merge { .. } | Operation::Put { .. } => "replace",
         Operation::Resolve { .. } => "resolve",
+        Operation::AlterDrain { .. }
+        | Operation::Drain { .. }
+        | Operation::EndDrain { .. }
+        | Operation::FinishDrain { .. } => "drain",
     };
     let change = Change {
         operations: vec![operation],
@@ -195,7 +199,12 @@ fn refused_answer(refused: &Refused) -> Response {
     let line = format!("{reason}\n");
     match refused {
         Refused::NotFound(_) => text(StatusCode::NOT_FOUND, NOT_FOUND),
-        Refused::Invalid { .. } => refusal(StatusCode::INTERNAL_SERVER_ERROR, ADD_FAILED, reason),
+        Refused::DrainNotFound(_)
+        | Refused::Invalid { .. }
+        | Refused::LastServer { .. }
+        | Refused::ServerNotFound { .. } => {
+            refusal(StatusCode::INTERNAL_SERVER_ERROR, ADD_FAILED, reason)
+        }
         Refused::Storage { .. } => refusal(StatusCode::INSUFFICIENT_STORAGE, line, reason),
         Refused::Closed => refusal(StatusCode::SERVICE_UNAVAILABLE, line, reason),
     }

@@ -72,6 +72,7 @@ mod tests {
             spec: Arc::new(spec),
             resolved: Arc::default(),
             live: Arc::new(PoolLive::new(1)),
+            drains: Vec::new(),
         };
         let pool = Pool::build(parts, |address, ordinal| {
             Arc::new(ServerState::new(&name, address, ordinal, 1))

@@ -4,9 +4,9 @@
 use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use tidegate_model::{Name, Resolved, UpstreamSpec, upstream::OnRemove};
+use tidegate_model::{Name, Resolved, UpstreamSpec, drain::DrainSpec, upstream::OnRemove};
 
-use crate::{pool::Source, snapshot::Routes};
+use crate::{drain::DrainChange, pool::Source, snapshot::Routes};
 
 /// How a table is opened.
 #[derive(Clone, Debug, Default)]
@@ -39,8 +39,28 @@ pub struct FilePool {
 /// One step of a change.
 #[derive(Clone, Debug)]
 pub enum Operation {
+    /// Alters a drain, as far as the change speaks of it.
+    AlterDrain {
+        id: u64,
+        pace: DrainChange,
+    },
     Delete {
         name: Name,
+    },
+    /// Begins to empty a server, which takes no more requests. One that is being emptied, or was, is
+    /// from now on emptied as this says, under the id it has. `force`: also the last one of its pool
+    /// that takes requests.
+    Drain {
+        spec: DrainSpec,
+        force: bool,
+    },
+    /// Cancels a drain, or lets a server that was emptied come back: it takes requests again.
+    EndDrain {
+        id: u64,
+    },
+    /// The server was found empty. It stays out of rotation.
+    FinishDrain {
+        id: u64,
     },
     /// What is present in the patch replaces, the rest stays as it was; creates the pool if there
     /// is none (dyups `POST`).
@@ -117,13 +137,34 @@ pub struct Reloaded {
 pub enum Refused {
     #[error("the table no longer takes changes: its journal has stopped")]
     Closed,
+    #[error("there is no drain {0}")]
+    DrainNotFound(u64),
     #[error("upstream \"{pool}\": {reason}")]
     Invalid { pool: Name, reason: String },
+    /// It would leave the pool without a server; may be forced.
+    #[error(
+        "\"{server}\" is the last server of upstream \"{pool}\" that takes requests: add or enable \
+         another one first, or force it"
+    )]
+    LastServer { pool: Name, server: String },
     #[error("there is no upstream \"{0}\"")]
     NotFound(Name),
+    #[error("upstream \"{pool}\" has no server \"{}\", {}", server.escape_debug(), few(listed))]
+    ServerNotFound { pool: Name, server: String, listed: Vec<Arc<str>> },
     /// Answered with 507 (interface §3.2).
     #[error("the change could not be stored, nothing was changed: {what}: {source}")]
     Storage { what: &'static str, source: Arc<io::Error> },
+}
+
+/// Names the first few servers.
+fn few(listed: &[Arc<str>]) -> String {
+    const SHOWN: usize = 5;
+    let shown = listed.iter().take(SHOWN).map(|label| &**label).collect::<Vec<_>>().join(", ");
+    match (listed.len(), listed.len().saturating_sub(SHOWN)) {
+        (0, _) => "nor any other".into(),
+        (_, 0) => format!("only {shown}"),
+        (_, more) => format!("only {shown} and {more} more"),
+    }
 }
 
 impl Origin {

@@ -6,12 +6,17 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 use tidegate_model::{Name, Resolved, UpstreamSpec};
 
-use crate::pool::{Pool, Source};
+use crate::{
+    drain::Drain,
+    pool::{Pool, Source},
+};
 
 /// One step of a change, decided. Nothing in it depends on what was there before.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Effect {
+    DrainEnd(u64),
+    DrainPut(Arc<Drain>),
     /// The file's definition was compared and is now what the pool was last measured by.
     FileApplied(Mark),
     /// The file no longer has a definition of that name.

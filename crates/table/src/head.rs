@@ -1,6 +1,8 @@
 //! The newest state as the writer knows it, and how the next one is built on it. Building changes
 //! nothing that anybody can see: a staged state is published, or dropped.
 
+mod drains;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -13,6 +15,7 @@ use tidegate_model::{
 
 use crate::{
     departed::{Departed, Departure, Identity},
+    drain,
     effect::{Definition, Effect, Mark, Marks},
     live::PoolLive,
     pool::{Parts, Pool, Server},
@@ -28,6 +31,8 @@ pub(crate) struct Head {
     pub(crate) defaults: Arc<UpstreamSpec>,
     /// The place of the next new pool.
     pub(crate) next_order: u64,
+    /// The largest id that a drain ever had, unless that is below the generation.
+    pub(crate) last_drain: u64,
 }
 
 /// A state that is not yet published.
@@ -41,6 +46,7 @@ pub(crate) struct Staged {
     /// What begins for servers that stay.
     pub(crate) turning: Vec<(Arc<ServerState>, Turning)>,
     pub(crate) added: usize,
+    pub(crate) drains_changed: bool,
 }
 
 /// What a change of its pool begins for a server that stays.
@@ -48,8 +54,10 @@ pub(crate) struct Staged {
 pub(crate) enum Turning {
     /// Another check, or (`None`) the end of checking.
     Check(Option<CheckStart>),
-    /// It was down: a slow start.
+    /// It was down, or drained: a slow start.
     Ramp,
+    /// Its requests are not to be cut, whatever was said before.
+    Spare,
 }
 
 impl Staged {
@@ -67,6 +75,7 @@ impl Staged {
             match turning {
                 Turning::Check(start) => state.health.restart(*start, false),
                 Turning::Ramp => state.health.ramp(),
+                Turning::Spare => state.spare_requests(),
             }
         }
     }
@@ -94,6 +103,7 @@ impl<'d> Stage<'d> {
             returning: Vec::new(),
             turning: Vec::new(),
             added: 0,
+            drains_changed: false,
         };
         Self {
             generation: snapshot.generation + 1,
@@ -113,8 +123,11 @@ impl<'d> Stage<'d> {
     }
 
     pub(crate) fn apply(mut self, effects: &[Effect]) -> Self {
+        let mut drained = HashSet::new();
         for effect in effects {
             match effect {
+                Effect::DrainEnd(id) => drained.extend(self.end_drain(*id)),
+                Effect::DrainPut(drain) => drained.extend(self.put_drain(drain)),
                 Effect::FileApplied(mark) => self.mark(mark.clone()),
                 Effect::FileForgotten(name) => {
                     Arc::make_mut(&mut self.staged.head.marks).remove(&name.folded());
@@ -126,6 +139,7 @@ impl<'d> Stage<'d> {
                 }
             }
         }
+        drained.iter().for_each(|pool| self.rebuild(pool));
         self
     }
 
@@ -138,11 +152,11 @@ impl<'d> Stage<'d> {
         self.staged.head.defaults = Arc::new(defaults.clone());
         self = self.apply(effects);
         let altered = |pool: &&Arc<Pool>| pool.spec.resolve(defaults) != pool.upstream;
-        let altered: Vec<_> =
-            self.snapshot.in_order().into_iter().filter(altered).cloned().collect();
-        for pool in altered {
-            self.put(&Definition::from(&*pool), pool.generation);
-            self.staged.changed.push(pool.name.clone());
+        let altered = self.snapshot.in_order().into_iter().filter(altered);
+        let altered: Vec<_> = altered.map(|pool| pool.name.clone()).collect();
+        for name in altered {
+            self.rebuild(&name.folded());
+            self.staged.changed.push(name);
         }
         self
     }
@@ -154,6 +168,7 @@ impl<'d> Stage<'d> {
 
     pub(crate) fn finish(mut self) -> Staged {
         self.snapshot.generation = self.generation;
+        self.turn_drained();
         self.staged.leaving = self.departures();
         self.staged.head.snapshot = Arc::new(self.snapshot);
         self.staged
@@ -208,6 +223,7 @@ impl<'d> Stage<'d> {
     fn parts(&self, definition: &Definition, generation: u64, previous: Option<&Pool>) -> Parts {
         let Definition { name, order, source, spec, resolved } = definition.clone();
         let live = previous.map(|pool| Arc::clone(&pool.live));
+        let drains = drain::of(&self.snapshot.drains, &name).cloned().collect();
         Parts {
             name,
             order,
@@ -217,6 +233,7 @@ impl<'d> Stage<'d> {
             spec,
             resolved,
             live: live.unwrap_or_else(|| Arc::new(PoolLive::new(self.workers))),
+            drains,
         }
     }
 
@@ -227,6 +244,13 @@ impl<'d> Stage<'d> {
                 self.leave(&key, server, pool.upstream.tunnel);
             }
             self.staged.changed.push(pool.name.clone());
+        }
+    }
+
+    /// Builds a pool again as it is defined, for what else it depends on.
+    fn rebuild(&mut self, key: &str) {
+        if let Some(pool) = self.snapshot.pools.get(key).cloned() {
+            self.put(&Definition::from(&*pool), pool.generation);
         }
     }
 

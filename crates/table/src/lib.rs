@@ -6,6 +6,7 @@
 mod affinity;
 mod change;
 mod departed;
+mod drain;
 mod effect;
 mod head;
 mod health;
@@ -27,6 +28,7 @@ pub use change::{
     Applied, Change, FilePool, FileState, Operation, Options, Origin, Refused, Reloaded,
 };
 pub use departed::Departure;
+pub use drain::{Drain, DrainChange, Drains};
 pub use health::{Ailment, Checked, Health, Probed, Turned};
 pub use journal::record::Unreadable;
 pub use live::{Attempt, Close, PoolCells, PoolLive, Series, SeriesKey, ServerCells};

@@ -1,6 +1,8 @@
 //! From operations to effects: fills patches in, gives new pools their place in the order and
 //! refuses what could never serve. Pure: it reads the head and decides.
 
+mod drain;
+
 use std::{collections::HashMap, sync::Arc};
 
 use tidegate_model::{
@@ -11,18 +13,30 @@ use tidegate_model::{
 
 use crate::{
     change::{Operation, Refused},
+    drain::Drains,
     effect::{Definition, Effect},
     head::Head,
     pool::Source,
 };
 
-/// The effects of operations that build on each other, in order.
+/// The effects of operations that build on each other, in order; `at`: now, in milliseconds since
+/// 1970.
 pub(crate) fn effects(
     operations: Vec<Operation>,
     source: Source,
+    at: u64,
     head: &Head,
 ) -> Result<Vec<Effect>, Refused> {
-    let mut plan = Plan { head, source, drafts: HashMap::new(), next_order: head.next_order };
+    let mut plan = Plan {
+        head,
+        source,
+        at,
+        generation: head.snapshot.generation + 1,
+        drafts: HashMap::new(),
+        next_order: head.next_order,
+        drains: head.snapshot.drains.clone(),
+        last_drain: head.last_drain,
+    };
     operations.into_iter().map(|operation| plan.step(operation)).collect()
 }
 
@@ -58,15 +72,25 @@ fn check_names(definition: &Definition) -> Result<(), Refused> {
 struct Plan<'h> {
     head: &'h Head,
     source: Source,
+    at: u64,
+    /// The one that these operations make.
+    generation: u64,
     /// What earlier operations of the same change made of a pool; `None`: they deleted it.
     drafts: HashMap<Arc<str>, Option<Definition>>,
     next_order: u64,
+    /// As earlier operations left them.
+    drains: Drains,
+    last_drain: u64,
 }
 
 impl Plan<'_> {
     fn step(&mut self, operation: Operation) -> Result<Effect, Refused> {
         match operation {
+            Operation::AlterDrain { id, pace } => self.alter_drain(id, pace),
             Operation::Delete { name } => self.delete(name),
+            Operation::Drain { spec, force } => self.drain(spec, force),
+            Operation::EndDrain { id } => self.end_drain(id),
+            Operation::FinishDrain { id } => self.finish_drain(id),
             Operation::Merge { name, patch, resolved } => {
                 let Some(before) = self.current(&name) else {
                     return self.put(name, patch, resolved.into());

@@ -1,10 +1,12 @@
 //! A pool as requests see it: its settings, its servers with their live state, and the pick.
 
+mod entry;
 mod standing;
 mod tier;
 
 use std::{
     cell::RefCell,
+    collections::HashMap,
     net::SocketAddr,
     sync::{
         Arc,
@@ -14,16 +16,16 @@ use std::{
 
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
-use tidegate_model::{
-    Name, Resolved, ServerSpec, Upstream, UpstreamSpec, WhenAllDown, address::Place,
-};
+use tidegate_model::{Name, Resolved, ServerSpec, Upstream, UpstreamSpec, WhenAllDown};
 
 use crate::{
     affinity::{Affinity, token},
+    drain::Drain,
     live::PoolLive,
     state::{Lease, ServerState},
     tried::Tried,
 };
+pub(crate) use entry::{Entry, entries};
 pub use standing::Standing;
 use tier::{Choice, Tier};
 
@@ -72,6 +74,8 @@ pub struct Server {
     pub ordinal: u32,
     pub target: Target,
     pub state: Arc<ServerState>,
+    /// The drain that keeps it out of rotation.
+    pub draining: Option<u64>,
 }
 
 /// Where to connect to.
@@ -144,26 +148,27 @@ pub struct Parts {
     pub upstream: Upstream,
     pub resolved: Arc<Resolved>,
     pub live: Arc<PoolLive>,
+    /// Of its servers.
+    pub drains: Vec<Arc<Drain>>,
 }
 
 impl Pool {
     /// Builds a pool; `state` gives the live state of a server by its key and its ordinal among
     /// equals, carried over or new.
     pub fn build(parts: Parts, mut state: impl FnMut(&str, u32) -> Arc<ServerState>) -> Self {
-        let mut servers: Vec<Server> = Vec::with_capacity(parts.upstream.servers.len());
-        let mut seen = std::collections::HashMap::<Arc<str>, u32>::new();
-        for spec in &parts.upstream.servers {
-            for (key, target) in targets(spec, &parts.resolved) {
-                let ordinal = seen.entry(Arc::clone(&key)).or_default();
-                let state = state(&key, *ordinal);
-                servers.push(Server { spec: spec.clone(), key, ordinal: *ordinal, target, state });
-                *ordinal += 1;
-            }
-        }
+        let draining: HashMap<&str, u64> =
+            parts.drains.iter().map(|drain| (&*drain.spec.server, drain.id)).collect();
+        let server = |Entry { spec, key, ordinal, target }: Entry<'_>| {
+            let state = state(&key, ordinal);
+            let draining = draining.get(&**state.label()).copied();
+            Server { spec: spec.clone(), key, ordinal, target, state, draining }
+        };
+        let entries = entries(&parts.upstream.servers, &parts.resolved);
+        let servers: Vec<Server> = entries.into_iter().map(server).collect();
         let primary = Tier::new(&servers, &parts.upstream, false);
         let backup = Tier::new(&servers, &parts.upstream, true);
         let single = primary.len() == 1 && backup.len() == 0;
-        let Parts { name, order, generation, source, spec, upstream, resolved, live } = parts;
+        let Parts { name, order, generation, source, spec, upstream, resolved, live, .. } = parts;
         Self {
             name,
             order,
@@ -190,7 +195,8 @@ impl Pool {
     /// Chooses a server and takes a place on it.
     ///
     /// # Errors
-    /// When nobody is eligible. A server that is down, of weight 0, tried or at `max_conns` never is.
+    /// When nobody is eligible. A server that is down, of weight 0, drained, tried or at `max_conns`
+    /// never is.
     pub fn pick(&self, ask: &Ask<'_>) -> Result<Pick<'_>, NoServer> {
         let pick = if self.has_nobody_well(ask) {
             None
@@ -269,22 +275,12 @@ impl Pool {
     }
 }
 
-/// Where a server is to be found, and what each place is known by.
-fn targets(spec: &ServerSpec, resolved: &Resolved) -> Vec<(Arc<str>, Target)> {
-    let text = spec.address.as_str();
-    match spec.address.place() {
-        Place::Ip(ip) => vec![(text.into(), Target::Ip(*ip))],
-        Place::Unix(path) => vec![(text.into(), Target::Unix(Arc::clone(path)))],
-        Place::Host(..) => {
-            // By address, not by place in the answer: name servers shuffle, and what is known of a
-            // server must not pass to another.
-            let known = |ip: &SocketAddr| (format!("{text}@{}", ip.ip()).into(), Target::Ip(*ip));
-            resolved.get(text).into_iter().flatten().map(known).collect()
-        }
-    }
-}
-
 impl Server {
+    /// Whether it takes requests at all, as far as its definition and drains go.
+    pub fn takes_requests(&self) -> bool {
+        self.draining.is_none() && self.spec.takes_requests()
+    }
+
     /// What a sticky cookie calls it.
     pub fn token(&self) -> u64 {
         token(&self.key, self.ordinal)

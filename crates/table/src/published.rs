@@ -22,12 +22,14 @@ use crate::{
 
 type TellLeft = Arc<dyn Fn(&[Departure]) + Send + Sync>;
 type TellChanged = Arc<dyn Fn(&[Name]) + Send + Sync>;
+type TellDrains = Arc<dyn Fn() + Send + Sync>;
 
 /// Who is told of each new snapshot.
 #[derive(Clone, Default)]
 struct Told {
     left: Vec<TellLeft>,
     changed: Vec<TellChanged>,
+    drains: Vec<TellDrains>,
 }
 
 /// The newest snapshot for one worker: a pointer comparison as long as nothing changes. It keeps the
@@ -127,6 +129,10 @@ impl Published {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).changed.push(tell);
     }
 
+    pub(crate) fn on_drains(&self, tell: TellDrains) {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).drains.push(tell);
+    }
+
     /// Makes a staged state the one that everybody sees.
     pub(crate) fn publish(&self, proposal: Proposal) -> Applied {
         let Proposal { staged, origin, begun } = proposal;
@@ -138,7 +144,7 @@ impl Published {
         }
         self.current.store(staged.head.snapshot);
         let visible = begun.elapsed();
-        self.tell(&left, &staged.changed);
+        self.tell(&left, &staged.changed, staged.drains_changed);
         self.applied(origin, visible);
         Applied {
             generation,
@@ -150,13 +156,16 @@ impl Published {
         }
     }
 
-    fn tell(&self, left: &[Departure], changed: &[Name]) {
+    fn tell(&self, left: &[Departure], changed: &[Name], drains_changed: bool) {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if !left.is_empty() {
             told.left.iter().for_each(|tell| tell(left));
         }
         if !changed.is_empty() {
             told.changed.iter().for_each(|tell| tell(changed));
+        }
+        if drains_changed {
+            told.drains.iter().for_each(|tell| tell());
         }
     }
 
@@ -168,7 +177,11 @@ impl Published {
     pub(crate) fn refused(&self, origin: Origin, refused: &Refused) {
         let outcome = match refused {
             Refused::Closed | Refused::Storage { .. } => Outcome::Failed,
-            Refused::Invalid { .. } | Refused::NotFound(_) => Outcome::Refused,
+            Refused::DrainNotFound(_)
+            | Refused::Invalid { .. }
+            | Refused::LastServer { .. }
+            | Refused::NotFound(_)
+            | Refused::ServerNotFound { .. } => Outcome::Refused,
         };
         self.count(origin, outcome);
     }

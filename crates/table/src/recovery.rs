@@ -14,6 +14,7 @@ use tidegate_model::Name;
 
 use crate::{
     change::Refused,
+    drain::{Drain, Drains},
     effect::{Definition, Effect, Marks},
     journal::{
         disk::{Disk, JOURNAL, SNAPSHOT},
@@ -131,6 +132,9 @@ pub(crate) struct Book {
     pub(crate) generation: u64,
     pub(crate) pools: BTreeMap<Arc<str>, Kept>,
     pub(crate) marks: Marks,
+    pub(crate) drains: Drains,
+    /// The largest id that one ever had, unless that is below the generation.
+    pub(crate) last_drain: u64,
     /// Changes that the journal added to the snapshot.
     pub(crate) records: usize,
     pub(crate) torn: u64,
@@ -194,8 +198,10 @@ impl Book {
             match record(&frame, at)? {
                 Record::Begin(begin) if at == 0 => {
                     self.generation = begin.generation;
+                    self.last_drain = begin.last_drain;
                     expected = Some(begin);
                 }
+                Record::Drain(drain) => self.drain(drain),
                 Record::Mark(mark) => drop(self.marks.insert(mark.name.folded(), mark)),
                 Record::Pool(kept) => drop(self.pools.insert(kept.pool.name.folded(), kept)),
                 Record::Begin(_) | Record::Change(_) => {
@@ -204,8 +210,10 @@ impl Book {
             }
             at += length;
         }
-        let found =
-            |begin: Begin| (begin.pools, begin.marks) == (self.pools.len(), self.marks.len());
+        let found = |begin: Begin| {
+            let Begin { pools, marks, drains, .. } = begin;
+            [pools, marks, drains] == [self.pools.len(), self.marks.len(), self.drains.len()]
+        };
         if !expected.is_some_and(found) {
             return Err(Wrong::damaged(at, "the snapshot is not complete"));
         }
@@ -250,11 +258,18 @@ impl Book {
 
     fn take(&mut self, effect: Effect) {
         match effect {
+            Effect::DrainEnd(id) => drop(self.drains.remove(&id)),
+            Effect::DrainPut(drain) => self.drain(drain),
             Effect::FileApplied(mark) => drop(self.marks.insert(mark.name.folded(), mark)),
             Effect::FileForgotten(name) => drop(self.marks.remove(&name.folded())),
             Effect::PoolDelete(name) => drop(self.pools.remove(&name.folded())),
             Effect::PoolPut(pool) => self.put(pool),
         }
+    }
+
+    fn drain(&mut self, drain: Arc<Drain>) {
+        self.last_drain = self.last_drain.max(drain.id);
+        self.drains.insert(drain.id, drain);
     }
 
     fn put(&mut self, pool: Definition) {

@@ -24,7 +24,9 @@ pub(crate) fn first(
     workers: usize,
 ) -> Result<(Head, Verdict), Refused> {
     let empty = Head { defaults: Arc::new(file.defaults.clone()), ..Head::default() };
-    let mut stage = Stage::on(&empty, departed, workers).routes(&file.routes);
+    let mut stage = Stage::on(&empty, departed, workers)
+        .routes(&file.routes)
+        .drains(book.drains.clone(), book.last_drain);
     for kept in book.pools.values() {
         stage.put(&kept.pool, kept.generation);
     }
@@ -33,10 +35,12 @@ pub(crate) fn first(
     }
     let recovered = stage.recovered(book.generation);
     let verdict = judge(file, &recovered)?;
-    if verdict.effects.is_empty() && book.generation > 0 {
+    let mut stage = Stage::on(&recovered, departed, workers).apply(&verdict.effects);
+    let ended = stage.end_orphans();
+    if verdict.effects.is_empty() && ended.is_empty() && book.generation > 0 {
         return Ok((recovered, verdict));
     }
-    let staged = Stage::on(&recovered, departed, workers).apply(&verdict.effects).finish();
+    let staged = stage.finish();
     staged.settle();
     Ok((staged.head, verdict))
 }
@@ -74,7 +78,9 @@ pub(crate) fn rebuild(
         return Ok(None);
     }
     let stage = Stage::on(head, &published.departed, workers).routes(&file.routes);
-    let staged = stage.apply_by(&file.defaults, &verdict.effects).finish();
+    let mut stage = stage.apply_by(&file.defaults, &verdict.effects);
+    verdict.effects.extend(stage.end_orphans());
+    let staged = stage.finish();
     let (generation, origin) = (staged.generation(), Origin::File);
     let effects = std::mem::take(&mut verdict.effects);
     let record = Changed { generation, at: record::now(), origin, caller, reason: None, effects };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tidegate_model::{Route, name};
 
-use crate::pool::Pool;
+use crate::{drain::Drains, pool::Pool};
 
 /// Pools by folded name. The hasher is keyed: names to look up come from requests.
 pub type Pools = imbl::GenericHashMap<
@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub generation: u64,
     pub pools: Pools,
     pub routes: Arc<Routes>,
+    /// Of servers that are listed.
+    pub drains: Drains,
 }
 
 impl Snapshot {

@@ -32,11 +32,21 @@ pub struct ServerState {
     tunnels: AtomicU32,
     /// No longer in the newest snapshot.
     gone: AtomicBool,
+    /// Requests on it are to end now. Beside `gone`: whoever runs one asks both.
+    cut: AtomicBool,
     failures: Failures,
     /// Of its answers' heads.
     pub latency: Ewma,
     pub health: Health,
     pub cells: PerWorker<ServerCells>,
+}
+
+/// What a server is called: its address, `#2`, `#3` added to tell equal ones apart.
+pub(crate) fn label(address: &str, ordinal: u32) -> Arc<str> {
+    match ordinal {
+        0 => address.into(),
+        _ => format!("{address}#{}", ordinal + 1).into(),
+    }
 }
 
 /// nginx's passive failure accounting (`max_fails`, `fail_timeout`), shared by all workers. Times
@@ -53,17 +63,14 @@ struct Failures {
 impl ServerState {
     /// `address` is what the pool knows it by, `ordinal` tells equal ones of a pool apart.
     pub fn new(pool: &Name, address: &str, ordinal: u32, workers: usize) -> Self {
-        let label = match ordinal {
-            0 => address.into(),
-            _ => format!("{address}#{}", ordinal + 1).into(),
-        };
         Self {
             id: NEXT_ID.fetch_add(1, Relaxed),
             pool: pool.clone(),
-            label,
+            label: label(address, ordinal),
             busy: AtomicU32::new(0),
             tunnels: AtomicU32::new(0),
             gone: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
             failures: Failures::default(),
             latency: Ewma::new(),
             health: Health::default(),
@@ -105,12 +112,29 @@ impl ServerState {
         self.gone.store(true, Release);
     }
 
+    /// Whether requests on it are to end now, answered or not.
+    pub fn is_cut(&self) -> bool {
+        self.cut.load(Acquire)
+    }
+
+    /// Requests on it are to end: its drain is past its deadline, or its removal says so.
+    pub fn cut_requests(&self) {
+        self.cut.store(true, Release);
+    }
+
+    /// Takes that back. The table does so when a drain of it begins or ends and when it is listed
+    /// again; whoever cuts and finds that its drain has ended meanwhile must do it too.
+    pub fn spare_requests(&self) {
+        self.cut.store(false, Release);
+    }
+
     /// Listed again while something still runs on it: what runs stays counted, what was known of
     /// its health does not. `start`: what its check begins with, if it has one.
     pub fn come_back(&self, start: Option<CheckStart>) {
         self.forget_failures();
         self.health.restart(start, true);
         self.health.ramp();
+        self.spare_requests();
         self.gone.store(false, Release);
     }
 

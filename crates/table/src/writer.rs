@@ -101,15 +101,17 @@ impl Table {
         let head = Arc::clone(&self.head).lock_owned().await;
         let begun = Instant::now();
         let Change { operations, origin, caller, reason, existing } = change;
-        let effects = plan::effects(operations, origin.source(), &head)
+        let at = record::now();
+        let mut effects = plan::effects(operations, origin.source(), at, &head)
             .inspect_err(|refused| self.published.refused(origin, refused))?;
-        let staged = Stage::on(&head, &self.published.departed, self.workers)
+        let mut stage = Stage::on(&head, &self.published.departed, self.workers)
             .existing(existing)
-            .apply(&effects)
-            .finish();
+            .apply(&effects);
+        effects.extend(stage.end_orphans());
+        let staged = stage.finish();
         let generation = staged.generation();
         let proposal = Proposal { staged, origin, begun };
-        let record = Changed { generation, at: record::now(), origin, caller, reason, effects };
+        let record = Changed { generation, at, origin, caller, reason, effects };
         self.commit(head, proposal, room.map(|room| (room, record.payload()))).await
     }
 
@@ -175,6 +177,12 @@ impl Table {
     /// `tell` is called with the pools that a change touched, under the same terms.
     pub fn on_change(&self, tell: impl Fn(&[Name]) + Send + Sync + 'static) {
         self.published.on_change(Arc::new(tell));
+    }
+
+    /// `tell` is called when drains began, changed or ended, and when the server of one left, under
+    /// the same terms.
+    pub fn on_drains(&self, tell: impl Fn() + Send + Sync + 'static) {
+        self.published.on_drains(Arc::new(tell));
     }
 
     /// Where requests are counted that found no pool.

@@ -72,6 +72,7 @@ impl Asking {
             target,
             state: Arc::new(ServerState::new(&name, address.as_str(), 0, 1)),
             spec: ServerSpec::new(address),
+            draining: None,
         };
         Self { check: check(kind), server }
     }

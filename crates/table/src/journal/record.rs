@@ -1,13 +1,17 @@
 //! What the records say. A kind is a number and a JSON payload; later versions add kinds. One that
 //! this program does not know stops it with its name: skipping it would lose what was promised.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::frame::{Frame, TooLong};
 use crate::{
     change::Origin,
+    drain::Drain,
     effect::{Definition, Effect, Mark},
     head::Head,
 };
@@ -19,6 +23,7 @@ const CHANGE: u8 = 1;
 const BEGIN: u8 = 2;
 const POOL: u8 = 3;
 const MARK: u8 = 4;
+const DRAIN: u8 = 5;
 
 #[derive(Debug, PartialEq)]
 pub(crate) enum Record {
@@ -26,6 +31,7 @@ pub(crate) enum Record {
     Begin(Begin),
     /// One generation, in the journal.
     Change(Changed),
+    Drain(Arc<Drain>),
     Mark(Mark),
     Pool(Kept),
 }
@@ -37,6 +43,17 @@ pub(crate) struct Begin {
     pub(crate) generation: u64,
     pub(crate) pools: usize,
     pub(crate) marks: usize,
+    /// What is 0 is not written: a file without drains is as it was before there were any.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) drains: usize,
+    /// The largest id that a drain ever had, if it is above the generation: the ids of later drains
+    /// are above that by themselves.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) last_drain: u64,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -78,6 +95,7 @@ impl Record {
         match frame.kind {
             BEGIN => json("begin", frame.payload).map(Self::Begin),
             CHANGE => json("change", frame.payload).map(Self::Change),
+            DRAIN => json("drain", frame.payload).map(Self::Drain),
             MARK => json("mark", frame.payload).map(Self::Mark),
             POOL => json("pool", frame.payload).map(Self::Pool),
             unknown => Err(Unreadable::UnknownKind(unknown)),
@@ -113,19 +131,31 @@ pub(crate) fn batch<'p>(payloads: impl Iterator<Item = &'p [u8]>) -> Result<Vec<
 /// The records of a snapshot file, framed one by one.
 pub(crate) fn snapshot(head: &Head) -> impl Iterator<Item = Result<Vec<u8>, TooLong>> {
     let pools = head.snapshot.in_order();
-    let generation = head.snapshot.generation;
-    let begin = Begin { generation, pools: pools.len(), marks: head.marks.len() };
+    let begin = begin(head);
     let pools = pools.into_iter().map(|pool| {
         let kept = Kept { generation: pool.generation, pool: Definition::from(&**pool) };
         (POOL, payload(&kept))
     });
     let marks = head.marks.values().map(|mark| (MARK, payload(mark)));
-    std::iter::once((BEGIN, payload(&begin))).chain(pools).chain(marks).map(|(kind, payload)| {
+    let drains = head.snapshot.drains.values().map(|drain| (DRAIN, payload(drain)));
+    let rest = pools.chain(marks).chain(drains);
+    std::iter::once((BEGIN, payload(&begin))).chain(rest).map(|(kind, payload)| {
         let mut out = Vec::with_capacity(payload.len() + 16);
         let opens = kind == BEGIN;
         Frame { version: VERSION, kind, opens, payload: &payload }.write(&mut out)?;
         Ok(out)
     })
+}
+
+fn begin(head: &Head) -> Begin {
+    let Head { snapshot, marks, last_drain, .. } = head;
+    Begin {
+        generation: snapshot.generation,
+        pools: snapshot.pools.len(),
+        marks: marks.len(),
+        drains: snapshot.drains.len(),
+        last_drain: if *last_drain > snapshot.generation { *last_drain } else { 0 },
+    }
 }
 
 fn payload<T: Serialize>(value: &T) -> Vec<u8> {

@@ -10,7 +10,7 @@ pub enum Standing {
     Checking,
     /// Somebody said so.
     Down,
-    /// Its weight is 0: what runs goes on.
+    /// It is being emptied, or its weight is 0: nothing new comes.
     Draining,
     Ejected,
     /// It has failed requests, and its `fail_timeout` is not over.
@@ -45,7 +45,7 @@ impl Pool {
         if server.spec.down {
             return Standing::Down;
         }
-        if server.spec.weight == 0 {
+        if !server.takes_requests() {
             return Standing::Draining;
         }
         match server.state.health.ailment(now) {

@@ -42,6 +42,7 @@ fn pool_with(
         spec: Arc::new(spec),
         resolved: Arc::default(),
         live: Arc::new(PoolLive::new(1)),
+        drains: Vec::new(),
     };
     Pool::build(parts, |address, ordinal| Arc::new(ServerState::new(&name, address, ordinal, 1)))
 }

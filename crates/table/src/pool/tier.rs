@@ -30,7 +30,7 @@ const UNKNOWN: u64 = 1_000_000;
 pub(super) struct Tier {
     /// Indexes into the pool's servers.
     members: Vec<u32>,
-    /// 0 for one that takes nothing: down, or weight 0.
+    /// 0 for one that takes nothing: down, drained, or weight 0.
     weights: Vec<u32>,
     pub(super) total: u64,
     rotation: Rotation,
@@ -60,7 +60,7 @@ impl Tier {
             .map(|(at, _)| at)
             .collect();
         let of = |at: &u32| &servers[*at as usize];
-        let weight = |at: &u32| if of(at).spec.down { 0 } else { of(at).spec.weight };
+        let weight = |at: &u32| if of(at).takes_requests() { of(at).spec.weight } else { 0 };
         let weights: Vec<u32> = members.iter().map(weight).collect();
         // As in nginx, a server that is out for a while keeps its part of the hash space: only its
         // own clients move.
