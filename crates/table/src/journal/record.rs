@@ -204,6 +204,40 @@ mod tests {
         assert_eq!(String::from_utf8(change().payload()).expect("JSON"), text);
     }
 
+    fn drain() -> Arc<Drain> {
+        let order = r#"{"upstream":"P","server":"10.0.0.1:80","rate":"200/s"}"#;
+        let spec = serde_json::from_str(order).expect("an order");
+        Arc::new(Drain { id: 4, spec, begun: 1_700_000_000_000, generation: 5, finished: None })
+    }
+
+    #[test]
+    fn drains_are_written_as_they_always_were() {
+        let text = r#"{"id":4,"spec":{"upstream":"P","server":"10.0.0.1:80","rate":"200/s","order":"quiet_first"},"begun":1700000000000,"generation":5}"#;
+        let written = |value: Vec<u8>| String::from_utf8(value).expect("JSON");
+        assert_eq!(written(payload(&drain())), text);
+        let frame = Frame { version: 1, kind: 5, opens: true, payload: text.as_bytes() };
+        assert_eq!(Record::read(&frame).expect("a record"), Record::Drain(drain()));
+        let finished = Drain { finished: Some(1_700_000_000_001), ..Drain::clone(&drain()) };
+        assert!(written(payload(&finished)).ends_with(r#","finished":1700000000001}"#));
+        let effects = [Effect::DrainPut(drain()), Effect::DrainEnd(4)];
+        let expected = format!(r#"[{{"drain_put":{text}}},{{"drain_end":4}}]"#);
+        assert_eq!(written(payload(&effects)), expected);
+    }
+
+    #[test]
+    fn what_a_snapshot_begins_with_speaks_of_drains_only_when_there_are_some() {
+        for (text, drains, last_drain) in [
+            (r#"{"generation":2,"pools":3,"marks":1}"#, 0, 0),
+            (r#"{"generation":2,"pools":3,"marks":1,"drains":1}"#, 1, 0),
+            (r#"{"generation":2,"pools":3,"marks":1,"last_drain":7}"#, 0, 7),
+        ] {
+            let begin = Begin { generation: 2, pools: 3, marks: 1, drains, last_drain };
+            assert_eq!(String::from_utf8(payload(&begin)).expect("JSON"), text);
+            let frame = Frame { version: 1, kind: 2, opens: true, payload: text.as_bytes() };
+            assert_eq!(Record::read(&frame).expect("a record"), Record::Begin(begin));
+        }
+    }
+
     #[test]
     fn a_batch_reads_back_record_by_record() {
         let payload = change().payload();

@@ -21,6 +21,17 @@ fn pool_with(
     when_all_down: WhenAllDown,
     alter: impl Fn(usize, &mut ServerSpec),
 ) -> Pool {
+    pool_drained(balance, count, when_all_down, alter, &[])
+}
+
+/// The same, with servers of these numbers being emptied.
+fn pool_drained(
+    balance: Balance,
+    count: usize,
+    when_all_down: WhenAllDown,
+    alter: impl Fn(usize, &mut ServerSpec),
+    drained: &[usize],
+) -> Pool {
     let server = |at: usize| {
         let mut spec = ServerSpec::new(Address::parse(&text(at)).expect("an address"));
         alter(at, &mut spec);
@@ -42,9 +53,15 @@ fn pool_with(
         spec: Arc::new(spec),
         resolved: Arc::default(),
         live: Arc::new(PoolLive::new(1)),
-        drains: Vec::new(),
+        drains: drained.iter().map(|at| drain(*at)).collect(),
     };
     Pool::build(parts, |address, ordinal| Arc::new(ServerState::new(&name, address, ordinal, 1)))
+}
+
+fn drain(at: usize) -> Arc<Drain> {
+    let order = format!(r#"{{"upstream":"p","server":"{}"}}"#, text(at));
+    let spec = serde_json::from_str(&order).expect("an order");
+    Arc::new(Drain { id: at as u64 + 7, spec, begun: 1, generation: 1, finished: None })
 }
 
 fn label(pick: &Result<Pick<'_>, NoServer>) -> String {
@@ -81,6 +98,19 @@ fn down_and_weightless_servers_take_nothing_whatever_happens() {
         spec.weight = u32::from(at == 0);
     });
     assert_eq!(pick(&pool, &[], 1).err(), Some(NoServer::Empty));
+}
+
+#[test]
+fn a_drained_server_is_told_by_its_drain_unless_it_is_down() {
+    let down = |at, spec: &mut ServerSpec| spec.down = at == 0;
+    let pool = pool_drained(Balance::RoundRobin, 3, WhenAllDown::TryAll, down, &[0, 1]);
+    let standings: Vec<_> =
+        pool.servers.iter().map(|server| (pool.standing(server, 1), server.draining)).collect();
+    let expected = [(Standing::Down, Some(7)), (Standing::Draining, Some(8)), (Standing::Up, None)];
+    assert_eq!(standings, expected);
+    let last = pool.servers[2].state.id();
+    assert_eq!(pick(&pool, &[last], 1).err(), Some(NoServer::AllOut));
+    assert_eq!(pool.eject(&pool.servers[2], 1), None, "nobody else takes requests");
 }
 
 #[test]
@@ -169,6 +199,7 @@ fn whoever_hashes_moves_only_the_clients_of_a_server_that_is_set_down() {
         for after in [
             homes(&with(|at, spec| spec.down = at == 1)),
             homes(&with(|at, spec| spec.weight = u32::from(at != 1))),
+            homes(&pool_drained(balance, 3, WhenAllDown::TryAll, |_, _| {}, &[1])),
         ] {
             let others = before.iter().zip(&after).filter(|(home, _)| *home != "10.0.0.1:80");
             let moved = others.filter(|(home, now)| home != now).count();

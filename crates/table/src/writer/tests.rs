@@ -177,6 +177,36 @@ fn a_long_journal_is_compacted_and_says_the_same() {
 }
 
 #[test]
+fn drains_outlive_compaction_and_a_failed_change_leaves_none() {
+    let disk = Memory::default();
+    let table = open(&disk);
+    let drain = |server: &str| {
+        let order = format!(r#"{{"upstream":"d","server":"{server}"}}"#);
+        let spec = serde_json::from_str(&order).expect("an order");
+        of(Operation::Drain { spec, force: true })
+    };
+    run(async {
+        table.change(put("d", 1)).await.expect("it is applied");
+        disk.platter().full_after = Some(0);
+        assert!(table.change(drain("10.0.0.1:80")).await.is_err());
+        assert!(table.snapshot().drains.is_empty());
+        disk.platter().full_after = None;
+        table.change(drain("10.0.0.1:80")).await.expect("it is applied");
+        let before = disk.platter().snapshots;
+        for round in 0..30 {
+            let reason = Some("x".repeat(100_000));
+            table.change(Change { reason, ..put("p", round) }).await.expect("it is applied");
+        }
+        assert!(disk.platter().snapshots > before);
+    });
+    let drains = table.snapshot().drains.clone();
+    drop(table);
+    let table = open(&disk);
+    assert_eq!((table.snapshot().drains.clone(), drains.len()), (drains, 1));
+    assert!(table.snapshot().pool("d").expect("it is there").servers[0].draining.is_some());
+}
+
+#[test]
 fn a_start_that_cannot_store_what_the_file_says_is_refused_with_advice() {
     let disk = Memory::default();
     disk.platter().snapshot_fails = true;
