@@ -1,21 +1,23 @@
-"""WebSocket frames (RFC 6455 §5.2), as much as an echo and its judge need: no fragments, no extensions."""
+"""WebSocket frames (RFC 6455 §5.2), as much as an echo and its judge need: no extensions, and a
+decoder that takes each frame for a message; `strict.py` reads with more care."""
 from __future__ import annotations
 
 import os
 import struct
 
-BINARY, CLOSE = 2, 8
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 
-def encode(payload: bytes, opcode: int = BINARY, masked: bool = True) -> bytes:
+def encode(payload: bytes, opcode: int = BINARY, masked: bool = True, fin: bool = True) -> bytes:
     bit = 0x80 if masked else 0
+    first = (0x80 if fin else 0) | opcode
     size = len(payload)
     if size < 126:
-        head = struct.pack(">BB", 0x80 | opcode, bit | size)
+        head = struct.pack(">BB", first, bit | size)
     elif size < 65536:
-        head = struct.pack(">BBH", 0x80 | opcode, bit | 126, size)
+        head = struct.pack(">BBH", first, bit | 126, size)
     else:
-        head = struct.pack(">BBQ", 0x80 | opcode, bit | 127, size)
+        head = struct.pack(">BBQ", first, bit | 127, size)
     if not masked:
         return head + payload
     key = os.urandom(4)

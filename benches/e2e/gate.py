@@ -15,6 +15,7 @@ from typing import Callable, TypeVar
 
 import kernel
 import peers
+import report
 from processes import Failed, cores, guard
 from work import Bench
 
@@ -40,6 +41,22 @@ def play(o: argparse.Namespace, game: Callable[[Bench, peers.Peer], dict], zero:
     bad = [name for name in zero if counts[name]]
     print(json.dumps({**counts, "verdict": verdict(bad)}, indent=1))
     sys.exit(bool(bad))
+
+
+def tidegate(o: argparse.Namespace) -> peers.Peer:
+    return peers.named(f"tidegate={o.tidegate}")
+
+
+def told(o: argparse.Namespace, work: str, counts: dict, faults: list[str], peer: peers.Peer | None = None) -> None:
+    """Prints what was counted and what of it is not as promised, saves it if asked, and ends."""
+    peer = peer or tidegate(o)
+    print("\n".join(f"{name}: {json.dumps(value)}" for name, value in counts.items()))
+    if getattr(o, "save", None):
+        sizes = {name: value for name, value in vars(o).items() if isinstance(value, (int, float))}
+        machine = kernel.machine({peer.name: peer.binary})
+        print(f"saved: {report.save(o.save, machine, sizes, {work: {peer.name: [{**counts, 'faults': faults}]}})}")
+    print("\n".join(["", "not as promised:", *(f"  {fault}" for fault in faults)] if faults else ["", "as promised"]))
+    sys.exit(bool(faults))
 
 
 def verdict(bad: list[str]) -> str:

@@ -80,7 +80,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
             target = head.split(b" ", 2)[1].decode("latin-1")
-            key = _field(head, b"sec-websocket-key")
+            key = key_of(head)
             if key:
                 writer.write(switch(key))
                 await echo(reader, writer)
@@ -108,7 +108,12 @@ def switch(key: bytes) -> bytes:
             b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n")
 
 
-def _field(head: bytes, name: bytes) -> bytes:
+def key_of(head: bytes) -> bytes:
+    """Of a handshake; empty when it is none."""
+    return field(head, b"sec-websocket-key")
+
+
+def field(head: bytes, name: bytes) -> bytes:
     for line in head.split(b"\r\n")[1:]:
         key, _, value = line.partition(b":")
         if key.lower() == name:
