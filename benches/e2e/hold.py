@@ -1,6 +1,6 @@
 """Clients that hold connections open, in a process of their own.
 
-`hold.py websocket|keepalive|waiting PORT COUNT SECONDS` opens them, says `{"open": n}`, and goes on
+`hold.py websocket|tcp|keepalive|waiting PORT COUNT SECONDS` opens them, says `{"open": n}`, and goes on
 when it hears a line: `waiting` then collects its answers and says `{"answered": n}`; all others end.
 Connections come from several loopback addresses, so that no address runs out of ports.
 """
@@ -31,6 +31,15 @@ async def websocket(port: int, number: int, _seconds: float):
     for _ in range(ROUNDS):
         writer.write(frames.encode(MESSAGE))
         await reader.readexactly(4 + len(MESSAGE))
+    return ends
+
+
+async def tcp(port: int, number: int, _seconds: float):
+    """The same without anything around the bytes."""
+    ends = await connect(port, number)
+    for _ in range(ROUNDS):
+        ends[1].write(MESSAGE)
+        await ends[0].readexactly(len(MESSAGE))
     return ends
 
 
@@ -85,7 +94,7 @@ async def collect(held: list) -> int:
 async def main(kind: str, port: int, count: int, seconds: float) -> None:
     gate = asyncio.Semaphore(AT_ONCE)
 
-    opening = {"websocket": websocket, "keepalive": keepalive, "waiting": waiting}[kind]
+    opening = {"websocket": websocket, "tcp": tcp, "keepalive": keepalive, "waiting": waiting}[kind]
 
     async def one(number):
         async with gate:

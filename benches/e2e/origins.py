@@ -75,6 +75,11 @@ def patient(port: int, on: set[int], log: Path) -> Child:
     return Talker("origins.py", [port], on, log).listens(port)
 
 
+def echo(port: int, on: set[int], log: Path, kind: str = "tcp") -> Child:
+    """A port that echoes bytes, or frames, at little cost."""
+    return Talker("echoes.py", [kind, port, "a"], on, log).listens(port)
+
+
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(OSError, asyncio.IncompleteReadError):
         while True:
@@ -83,7 +88,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             key = key_of(head)
             if key:
                 writer.write(switch(key))
-                await echo(reader, writer)
+                await echo_frames(reader, writer)
                 return
             if target.startswith("/wait/"):
                 await asyncio.sleep(float(target[len("/wait/"):]))
@@ -91,7 +96,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def echo_frames(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Sends each message back unmasked until the client goes; a Close is answered in kind."""
     decoder = frames.Decoder()
     with contextlib.suppress(OSError):

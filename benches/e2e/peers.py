@@ -13,6 +13,7 @@ import signal
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import streams
 from dyups import Admin, body
 from processes import Child, Failed, ports
 
@@ -41,6 +42,10 @@ class Task:
     """How long a server may take to answer; empty: longer than any measurement."""
     logs_requests: bool = False
     """Whether Tidegate writes an access log, `access` in the directory."""
+    protocol: str = "http"
+    """Or tcp or udp: everything that reaches the port goes to the default pool."""
+    responses: int = 0
+    """Of udp: answers after which a session ends; 0: by time alone."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,10 @@ class Proxy:
 
     def __enter__(self) -> Proxy:
         self.launch()
-        self.child.listens(self.task.port)
+        if self.task.protocol == "udp":
+            self.child.binds(self.task.port)
+        else:
+            self.child.listens(self.task.port)
         return self
 
     def __exit__(self, *_):
@@ -122,10 +130,13 @@ class Nginx(Kind):
     file, changes = "nginx.conf", True
 
     def command(self, binary, file):
-        return [binary, "-c", str(file)]
+        module = streams.nginx_module(binary) if "\nstream {" in file.read_text() else []
+        return [binary, "-c", str(file), *module]
 
     def configuration(self, task):
         d = task.directory
+        if task.protocol != "http":
+            return streams.nginx(task, nginx_head(d, task.workers))
         return f"""{nginx_head(d, task.workers)}
 http {{
   access_log off; keepalive_requests 100000000; keepalive_timeout 600s; {nginx_temporary(d)}
@@ -162,6 +173,10 @@ class Haproxy(Kind):
         return [binary, "-db", "-f", str(file)]
 
     def configuration(self, task):
+        if task.protocol == "udp":
+            raise Failed("haproxy does not proxy udp")
+        if task.protocol == "tcp":
+            return streams.haproxy(task, MOST_CONNECTIONS)
         return f"""global
   nbthread {task.workers}
   maxconn {MOST_CONNECTIONS}
@@ -201,7 +216,17 @@ workers = {task.workers}
 [admin]
 listen = ["127.0.0.1:{task.admin}"]
 {log}
-[[listener]]
+{self._edge(task)}
+[upstream_defaults]
+keepalive = 1024
+{self._defaults(task)}
+{"".join(self._pool(task, name, servers) for name, servers in task.pools.items())}"""
+
+    @staticmethod
+    def _edge(task):
+        if task.protocol != "http":
+            return streams.tidegate_listener(task)
+        return f"""[[listener]]
 name = "edge"
 address = "127.0.0.1:{task.port}"
 protocol = "http"
@@ -209,11 +234,7 @@ protocol = "http"
 keepalive = "600s"
 [[route]]
 path = "/"
-upstream = "{task.default}"
-[upstream_defaults]
-keepalive = 1024
-{self._defaults(task)}
-{"".join(self._pool(task, name, servers) for name, servers in task.pools.items())}"""
+upstream = "{task.default}\""""
 
     @staticmethod
     def _defaults(task):

@@ -75,6 +75,11 @@ def _can_bind(probe: socket.socket, port: int) -> bool:
         return False
 
 
+def datagram_sockets() -> list[str]:
+    """A row for each, of IPv4."""
+    return Path("/proc/net/udp").read_text().splitlines()[1:]
+
+
 class Child:
     """A process in a session of its own. Leaving its `with` block ends it and its descendants."""
 
@@ -124,6 +129,15 @@ class Child:
                 return self
             time.sleep(0.02)
         raise Failed(f"{' '.join(self.argv)}: nothing listens on {port}\n{self.tail()}")
+
+    def binds(self, port: int, patience_s: float = 30) -> Child:
+        """The same for a port of datagrams, which nobody can try: the kernel's list says it."""
+        end = time.monotonic() + patience_s
+        while time.monotonic() < end and self.running():
+            if any(row.split()[1].endswith(f":{port:04X}") for row in datagram_sockets()):
+                return self
+            time.sleep(0.02)
+        raise Failed(f"{' '.join(self.argv)}: no datagrams are taken on {port}\n{self.tail()}")
 
     def tail(self, lines: int = 15) -> str:
         return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-lines:])

@@ -25,8 +25,10 @@ class Held(Work):
     def run(self, bench: Bench, peer: Peer) -> dict:
         origin_port, = ports(1)
         count = bench.connections(getattr(bench, self.size), self.each)
-        task = fresh_task(bench.fresh(f"{self.name}-{peer.name}"), {"u": [f"127.0.0.1:{origin_port}"]})
-        with origins.patient(origin_port, bench.other_core, task.directory / "origin.log"), \
+        task = fresh_task(bench.fresh(f"{self.name}-{peer.name}"), {"u": [f"127.0.0.1:{origin_port}"]},
+                          protocol="tcp" if self.kind == "tcp" else "http")
+        origin = origins.echo if self.kind == "tcp" else origins.patient
+        with origin(origin_port, bench.other_core, task.directory / "origin.log"), \
                 peer.start(task, bench.proxy_core) as proxy:
             time.sleep(0.5)
             base = pss_kib(proxy.pid)
@@ -48,6 +50,7 @@ class Held(Work):
 
 WORKS = [
     Held("ws", "idle WebSocket tunnels after some traffic", "websocket", "tunnels", 2),
+    Held("tcp_idle", "idle TCP tunnels after some traffic", "tcp", "tunnels", 2),
     Held("keepalive_idle", "idle client connections after one request", "keepalive", "idle", 1),
     Held("waiting", "requests waiting for their server", "waiting", "waiting", 2),
 ]
