@@ -146,8 +146,8 @@ class Child:
 class Talker(Child):
     """One of this directory's programs, steered by lines on its stdin, heard on its stdout."""
 
-    def __init__(self, program: str, arguments: list, on: set[int], log: Path):
-        argv = [sys.executable, str(HERE / program), *map(str, arguments)]
+    def __init__(self, program: str, arguments: list, on: set[int], log: Path, by: str = sys.executable):
+        argv = [by, str(HERE / program), *map(str, arguments)]
         super().__init__(argv, on, log, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._heard = b""
 
