@@ -98,6 +98,7 @@ def slower(latency: dict) -> list[str]:
     if not {"quiet", "drain"} <= latency.keys():
         return [f"no latencies of quiet and drain: {latency}"]
     before, during = (latency[phase]["p99_us"] for phase in ("quiet", "drain"))
-    latency["p99_ratio"] = round(during / max(before, 1), 3)
+    latency.update({f"{name[:-3]}_ratio": round(latency["drain"][name] / max(latency["quiet"][name], 1), 3)
+                    for name in ("p99_us", "p99_each_second_us")})
     return [f"p99 of the others' echo was {during} µs, {before} µs before: more than ×{SLOWER}"] \
         if during > SLOWER * before else []

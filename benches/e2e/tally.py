@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import array
 import collections
+import statistics
 import time
 
 AROUND_NS = 500_000_000
@@ -22,13 +23,16 @@ class Tally:
         """When each Close of the drained server arrived, ns of the wall clock."""
         self.words: collections.Counter = collections.Counter()
         """Code and reason of those."""
-        self.latency: dict[str, array.array] = collections.defaultdict(lambda: array.array("I"))
+        self.latency: dict[str, dict[int, array.array]] = {}
+        """Of the others' echoes, by phase and second, in µs."""
         self.notes: list[str] = []
 
     def echo(self, client, sent_ns: int) -> None:
         self.counts["echoes"] += 1
         if client.server != self.drained and client.longest == 32:
-            self.latency[self.phase].append(min(max(0, client.at - sent_ns) // 1000, 2**32 - 1))
+            seconds = self.latency.setdefault(self.phase, {})
+            found = seconds.setdefault(client.at // 10**9, array.array("I"))
+            found.append(min(max(0, client.at - sent_ns) // 1000, 2**32 - 1))
 
     def close(self, client, code: int, reason: str) -> None:
         if client.server != self.drained:
@@ -88,6 +92,13 @@ class Tally:
             self.notes.append(f"{name}: client {client.number} on {client.server or 'no server'}: {text}")
 
 
-def quantiles(found: array.array) -> dict:
-    ordered = sorted(found)
-    return {"count": len(ordered), "p50_us": ordered[len(ordered) // 2], "p99_us": ordered[int(len(ordered) * 0.99)]}
+def quantiles(seconds: dict[int, array.array]) -> dict:
+    """Of all, and the median of each second's: what a neighbour's burst can hardly change."""
+    ordered = sorted(us for found in seconds.values() for us in found)
+    each = [at_share(sorted(found), 0.99) for found in seconds.values()]
+    return {"count": len(ordered), "p50_us": at_share(ordered, 0.5), "p99_us": at_share(ordered, 0.99),
+            "p99_each_second_us": round(statistics.median(each))}
+
+
+def at_share(ordered: list[int], share: float) -> int:
+    return ordered[int(len(ordered) * share)]
