@@ -135,6 +135,7 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
             usize::try_from(config.process.replay_memory.bytes()).unwrap_or(usize::MAX),
         ),
         suspects,
+        tunnels: tidegate_tunnel::Register::new(count),
     });
     tokio::spawn(Renewal::new(Arc::clone(&table), Arc::clone(&resolver)).run());
     let process = Arc::new(process(&config, descriptors, &shared, &ready));

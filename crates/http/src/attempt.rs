@@ -6,6 +6,7 @@ use tidegate_h1::Conn;
 use tidegate_net::{ConnectError, Place, Socket, Timer, connect};
 use tidegate_pool::{Keep, Upstream};
 use tidegate_table::{Attempt, Pick, Pool, Target};
+use tidegate_tunnel::Kind;
 use tidegate_worker::Worker;
 
 use crate::{
@@ -31,7 +32,7 @@ pub(crate) enum Tried {
     Local(Failure),
     Refused(u16, String),
     /// The server's connection, and the head of the 101 for the client.
-    Switched(Conn<Socket>, Vec<u8>),
+    Switched(Conn<Socket>, Vec<u8>, Kind),
 }
 
 /// A try that came to nothing.
@@ -95,7 +96,7 @@ pub(crate) async fn attempt(
             }
             Tried::Answered(answered)
         }
-        Exchanged::Switched(head) => Tried::Switched(upstream.conn, head),
+        Exchanged::Switched(head, kind) => Tried::Switched(upstream.conn, head, kind),
         Exchanged::Failed(cause, reason) => {
             let cause = if reused && cause == Attempt::Failed { Attempt::Stale } else { cause };
             let verdict = going.after(cause, exchange.progress());

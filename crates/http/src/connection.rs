@@ -5,10 +5,10 @@ use std::{future::poll_fn, rc::Rc, task::Poll, time::Duration};
 
 use tidegate_h1::Conn;
 use tidegate_net::{End, Peer, Socket, Timer, coarse};
-use tidegate_worker::{Accepted, Listener, Open, Worker};
+use tidegate_worker::{Accepted, Ends, Listener, Open, Worker, carry};
 
 use crate::{
-    answer, begin, tunnel,
+    answer, begin,
     turn::{Turn, turn},
 };
 
@@ -71,7 +71,7 @@ async fn serve(worker: Rc<Worker>, listener: Rc<Listener>, socket: Socket, peer:
             Turn::Cut => return,
             Turn::Tunnel(opened) => {
                 // The tunnel's own small task replaces this one.
-                tunnel::spawn(worker, conn.end, timer, open, *opened);
+                carry(worker, Ends { client: conn.end, peer, timer, open }, *opened);
                 return;
             }
         }

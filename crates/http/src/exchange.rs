@@ -10,6 +10,7 @@ use std::{
 use tidegate_h1::{Conn, Flow, FlowError, HeadError, Waiting};
 use tidegate_net::{End, Socket};
 use tidegate_table::Attempt;
+use tidegate_tunnel::Kind;
 
 use crate::{
     attempt::Try,
@@ -40,7 +41,7 @@ pub(crate) enum Exchanged {
     /// What the client sent after its head cannot be accepted.
     Refused(u16, String),
     /// A tunnel: the head for the client, which has not been written.
-    Switched(Vec<u8>),
+    Switched(Vec<u8>, Kind),
 }
 
 /// An answer that was passed on.
@@ -108,12 +109,14 @@ impl<'e, 'c, 'm> Exchange<'e, 'c, 'm> {
     pub(crate) async fn run(&mut self) -> Exchanged {
         let (mut flow, mut answered) = match poll_fn(|cx| self.poll_head(cx)).await {
             Ok(Head::Final(flow, answered)) => (flow, answered),
-            Ok(Head::Switching(_)) if !self.sending.is_done() => {
+            Ok(Head::Switching(..)) if !self.sending.is_done() => {
                 // What is left of the body would reach the server as the tunnel's first bytes.
                 let reason = "101 before the request was complete";
                 return Exchanged::Failed(Attempt::Malformed, reason.into());
             }
-            Ok(Head::Switching(head) | Head::Interim(head)) => return Exchanged::Switched(head),
+            Ok(Head::Switching(head, kind)) => return Exchanged::Switched(head, kind),
+            // Those were passed on where they were read.
+            Ok(Head::Interim(head)) => return Exchanged::Switched(head, Kind::Upgrade),
             Err(ended) => return ended,
         };
         self.sending.settle();

@@ -11,7 +11,8 @@ use std::{
 use tidegate_h1::Conn;
 use tidegate_net::{Socket, coarse_millis};
 use tidegate_table::{Ask, Attempt, Lease, NoServer, Pick, Pool, PoolLive};
-use tidegate_worker::Line;
+use tidegate_tunnel::{Kind, Start};
+use tidegate_worker::{Line, Opened};
 
 use crate::{
     answer::{self, Answer},
@@ -21,7 +22,6 @@ use crate::{
     exchange::Answered,
     going::{Going, Tries, Verdict},
     replay::Replay,
-    tunnel::Opened,
     turn::{Turn, after_refusal},
 };
 
@@ -170,7 +170,7 @@ impl<'c> Forwarding<'c> {
                 self.note(&pick, Attempt::Cancelled);
                 Next::Refuse(status, reason)
             }
-            Tried::Switched(server, head) => self.switched(pool, pick, server, head),
+            Tried::Switched(server, head, kind) => self.switched(pool, pick, server, (head, kind)),
         }
     }
 
@@ -288,8 +288,8 @@ impl<'c> Forwarding<'c> {
         &mut self,
         pool: &Arc<Pool>,
         pick: Pick<'_>,
-        server: Conn<Socket>,
-        mut head: Vec<u8>,
+        mut server: Conn<Socket>,
+        (mut head, kind): (Vec<u8>, Kind),
     ) -> Next {
         pick.answered();
         self.watch(pool, &pick, false);
@@ -298,18 +298,27 @@ impl<'c> Forwarding<'c> {
         let cells = picked.state.cells.of(worker);
         cells.attempt(Attempt::Answered).add(1);
         cells.codes.count(101);
-        cells.tunnels.add(1);
         self.note_record(&lease, Attempt::Answered);
         self.job.seen.series.of(worker).count(101);
-        let mut server = server;
+        let length = head.len();
         head.append(&mut server.take_ahead());
+        let mut record = self.job.seen.record.take();
+        if let Some(record) = &mut record {
+            record.status = 101;
+        }
+        let tunnel = &pool.upstream.tunnel;
         Next::Turn(Turn::Tunnel(Box::new(Opened {
-            lease: lease.into_tunnel(),
+            kind,
+            lease,
             server: server.end,
-            to_server: self.client.conn.take_ahead(),
-            to_client: head,
-            idle_timeout: pool.upstream.tunnel.idle_timeout.as_duration(),
-            record: self.job.seen.record.take(),
+            start: Start {
+                to_server: self.client.conn.take_ahead(),
+                to_client: head,
+                head: length,
+                idle_timeout: tunnel.idle_timeout.as_duration(),
+                ping_interval: tunnel.ping_interval.as_duration(),
+            },
+            record,
             started: self.job.seen.started,
         })))
     }

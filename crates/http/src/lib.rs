@@ -17,7 +17,6 @@ mod passing;
 mod replay;
 mod sending;
 mod sticky;
-mod tunnel;
 mod turn;
 mod variables;
 

@@ -5,6 +5,7 @@ use std::task::Context;
 
 use tidegate_h1::{Coding, Decoder, Flow, FlowError};
 use tidegate_net::Socket;
+use tidegate_tunnel::Kind;
 use tidegate_wire::{
     BadResponse, ChunkDecoder, ResponseBody, ResponseFacts, Version, judge_response,
 };
@@ -23,7 +24,7 @@ const MAX_RESPONSE_FIELDS: usize = 256;
 pub(crate) enum Head {
     Final(Flow, Answered),
     Interim(Vec<u8>),
-    Switching(Vec<u8>),
+    Switching(Vec<u8>, Kind),
 }
 
 /// Why a head is not passed on.
@@ -103,7 +104,8 @@ impl Passing<'_> {
         }
         let mut head = Vec::with_capacity(256);
         edit::interim(&mut head, source, facts, headers, sticky::cookie(self.this).as_deref());
-        Ok(Head::Switching(head))
+        let websocket = token.eq_ignore_ascii_case("websocket");
+        Ok(Head::Switching(head, if websocket { Kind::WebSocket } else { Kind::Upgrade }))
     }
 
     /// HTTP/1.0 knows no interim responses.

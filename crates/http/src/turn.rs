@@ -7,14 +7,13 @@ use std::{
 };
 
 use tidegate_h1::HeadError;
-use tidegate_worker::Line;
+use tidegate_worker::{Line, Opened};
 
 use crate::{
     answer::{self, Answer},
     begin::{Job, Refused, Seen, begin, unreadable},
     connection::{Client, Side},
     forward::Forwarding,
-    tunnel::Opened,
 };
 
 /// What becomes of the connection.

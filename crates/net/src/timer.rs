@@ -97,6 +97,21 @@ impl Timers {
         }
     }
 
+    /// Wakes the task that waits for the timer of that key, if any does: it may look at something.
+    pub fn wake(&self, key: u32) {
+        let waker = self.0.borrow_mut().entries.get_mut(key as usize).and_then(|e| e.waker.take());
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Wakes all of them.
+    pub fn wake_all(&self) {
+        let wakers: Vec<Waker> =
+            self.0.borrow_mut().entries.iter_mut().filter_map(|e| e.waker.take()).collect();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
     /// Wakes tasks whose deadline has come. Never ends.
     pub async fn drive(&self) {
         loop {
@@ -190,6 +205,11 @@ impl Inner {
 }
 
 impl Timer {
+    /// For [`Timers::wake`]. A later timer may have the same.
+    pub fn key(&self) -> u32 {
+        self.key
+    }
+
     /// Moves the deadline to `after` from now.
     pub fn set(&self, after: Duration) {
         let inner = &mut *self.timers.0.borrow_mut();

@@ -65,18 +65,40 @@ impl Attempt {
 /// Why a tunnel ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {
+    /// Somebody asked for it by its id.
+    Admin,
+    /// The client said its last word first.
     Client,
-    Error,
+    /// Its server was drained.
+    Drain,
+    /// The client's connection broke.
+    ErrorClient,
+    /// A bug of ours.
+    ErrorInternal,
+    /// A side did not answer a ping of ours.
+    ErrorPing,
+    /// The server's connection broke.
+    ErrorServer,
     Idle,
+    /// Its server has left the pool.
+    Removal,
+    /// The server said its last word first.
     Server,
+    /// The process ends.
     Stop,
 }
 
 impl Close {
-    pub const ALL: [(Self, &'static str); 5] = [
+    pub const ALL: [(Self, &'static str); 11] = [
+        (Self::Admin, "admin"),
         (Self::Client, "client"),
-        (Self::Error, "error"),
+        (Self::Drain, "drain"),
+        (Self::ErrorClient, "error_client"),
+        (Self::ErrorInternal, "error_internal"),
+        (Self::ErrorPing, "error_ping"),
+        (Self::ErrorServer, "error_server"),
         (Self::Idle, "idle"),
+        (Self::Removal, "removal"),
         (Self::Server, "server"),
         (Self::Stop, "stop"),
     ];

@@ -59,6 +59,8 @@ pub struct Record {
     pub upstream_duration: Option<Duration>,
     /// Why a tunnel ended.
     pub close: Option<&'static str>,
+    /// The drain's id or the generation of the removal that ended it.
+    pub close_by: Option<u64>,
 }
 
 /// The sending side; clones share the queue.
@@ -96,6 +98,7 @@ impl Record {
             duration: Duration::ZERO,
             upstream_duration: None,
             close: None,
+            close_by: None,
         }
     }
 }
@@ -244,6 +247,8 @@ struct Line<'r> {
     referer: &'r str,
     #[serde(skip_serializing_if = "Option::is_none")]
     close: Option<&'r str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    close_by: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -288,6 +293,7 @@ impl Record {
             user_agent: &self.user_agent,
             referer: &self.referer,
             close: self.close,
+            close_by: self.close_by,
         };
         // Texts and numbers always serialise.
         out.push_str(&serde_json::to_string(&line).unwrap_or_default());

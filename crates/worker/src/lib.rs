@@ -1,16 +1,21 @@
 //! One worker: a thread with a runtime of its own. Here is what the connections on it share,
 //! whichever engine serves them: scratch buffers, timers, idle connections, the newest snapshot;
-//! how they are accepted and counted, and where what became of them is written down.
+//! how they are accepted and counted, how a tunnel runs, and where what became of them is written
+//! down.
 #![forbid(unsafe_code)]
 
 mod access;
+mod carry;
 mod identity;
+mod ledger;
 mod listener;
 mod memory;
 mod worker;
 
 pub use access::{AccessLog, Format, MAX_TEXT, Record};
+pub use carry::{Ends, Opened, carry};
 pub use identity::RequestId;
+pub use ledger::{Ledger, Tunnels};
 pub use listener::{
     Accepted, Limits, Listener, ListenerCells, ListenerLive, Open, Settings, Timeouts, accept,
 };

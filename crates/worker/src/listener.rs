@@ -16,7 +16,10 @@ use tidegate_metrics::{Counter, Gauge, PerWorker};
 use tidegate_net::{Acceptor, Peer, Socket, is_local_error};
 use tokio::sync::Notify;
 
-use crate::worker::{Line, Worker};
+use crate::{
+    ledger::{Ledger, Tunnels},
+    worker::{Line, Worker},
+};
 
 /// When descriptors have run out, so long nothing is accepted.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -69,6 +72,7 @@ pub struct ListenerLive {
 pub struct ListenerCells {
     pub accepted: Counter,
     pub active: Gauge,
+    pub tunnels: Ledger,
 }
 
 /// A listener as one worker knows it.
@@ -99,6 +103,11 @@ impl ListenerLive {
     pub fn open(&self) -> u32 {
         self.open.load(Relaxed)
     }
+
+    /// Its tunnels, of all workers.
+    pub fn tunnels(&self) -> Tunnels {
+        self.cells.all().fold(Tunnels::default(), |sum, cells| sum.plus(&cells.tunnels.read()))
+    }
 }
 
 impl Open {
@@ -109,6 +118,14 @@ impl Open {
         cells.accepted.add(1);
         cells.active.raise();
         Self { live, worker }
+    }
+
+    pub(crate) fn live(&self) -> &ListenerLive {
+        &self.live
+    }
+
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.live.cells.of(self.worker).tunnels
     }
 }
 

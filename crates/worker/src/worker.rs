@@ -14,6 +14,7 @@ use tidegate_metrics::{Counter, Gauge, PerWorker};
 use tidegate_net::{Scratch, Timers, coarse_millis};
 use tidegate_pool::{Budget, Idle};
 use tidegate_table::{PoolLive, Reader, Series, Snapshot, Table};
+use tidegate_tunnel::Register;
 
 use crate::{access::AccessLog, identity::RequestId, listener::Listener, memory::ReplayMemory};
 
@@ -43,6 +44,8 @@ pub struct Shared {
     pub access: Option<AccessLog>,
     /// For bodies that may have to be sent again.
     pub replay: Arc<ReplayMemory>,
+    /// Every tunnel that is open.
+    pub tunnels: Arc<Register>,
     /// Who asks the checks about a server that failed a request.
     pub suspects: Suspects,
 }

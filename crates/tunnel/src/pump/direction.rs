@@ -1,0 +1,151 @@
+//! One direction of a tunnel: what a source says goes to a sink as it comes, and what the sink
+//! would not take waits in a buffer of exactly its size, while reading pauses.
+
+use std::{
+    io,
+    task::{Context, Poll, ready},
+};
+
+use tidegate_net::{End, ROOM, SIZE, Scratch};
+
+use super::frames::Passage;
+
+/// After moving so much without waiting, a tunnel lets the others have their turn.
+const TURN: usize = 1 << 20;
+
+/// One direction.
+#[derive(Debug, Default)]
+pub(super) struct Direction {
+    /// What the sink would not take.
+    remainder: Vec<u8>,
+    pub(super) received: u64,
+    pub(super) sent: u64,
+    /// Read after nothing more was to go on, or what a sink that broke did not take.
+    pub(super) dropped: u64,
+    /// The source has said its last word.
+    pub(super) ended: bool,
+    /// Nothing more of the source's goes on.
+    pub(super) drops: bool,
+    /// The sink is to be told that nothing more comes, once it has taken what waits.
+    pub(super) finishes: bool,
+    /// It has been.
+    pub(super) closed: bool,
+}
+
+/// The side of a direction that failed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Broken {
+    Sink,
+    Source,
+}
+
+impl Direction {
+    /// Its first bytes were read already.
+    pub(super) fn new(first: Vec<u8>) -> Self {
+        Self { received: first.len() as u64, remainder: first, ..Self::default() }
+    }
+
+    /// Bytes that wait for the sink.
+    pub(super) fn waiting(&self) -> u64 {
+        self.remainder.len() as u64
+    }
+
+    /// Puts bytes of our own behind what waits. There has to be room between two frames.
+    pub(super) fn append(&mut self, bytes: &[u8]) {
+        self.remainder.extend_from_slice(bytes);
+    }
+
+    /// Moves what can be moved. `pass` says what goes on of so many bytes that stand in a buffer
+    /// behind [`ROOM`]. Ready once the source has ended and the sink has been told.
+    pub(super) fn poll<A: End, B: End>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut A,
+        sink: &mut B,
+        scratch: &Scratch,
+        mut pass: impl FnMut(&mut [u8], usize) -> Passage,
+    ) -> Poll<Result<(), Broken>> {
+        let mut turn = 0;
+        loop {
+            ready!(self.flush(cx, sink))?;
+            if (self.finishes || self.ended && !self.drops) && !self.closed {
+                ready!(self.close(cx, sink))?;
+            }
+            if self.ended {
+                return if self.closed { Poll::Ready(Ok(())) } else { Poll::Pending };
+            }
+            if turn >= TURN {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let mut lent = scratch.lend();
+            let Ok(read) = ready!(source.poll_read(cx, &mut lent[ROOM..ROOM + SIZE])) else {
+                return Poll::Ready(Err(Broken::Source));
+            };
+            turn += read;
+            self.ended = read == 0;
+            self.received += read as u64;
+            if self.drops {
+                self.dropped += read as u64;
+                continue;
+            }
+            let Passage { range, end } = pass(&mut lent, read);
+            let written = self.write(cx, sink, &lent[range.clone()])?;
+            self.remainder = lent[range.start + written..range.end].to_vec();
+            if let Some(end) = end {
+                self.append(end.as_bytes());
+                self.drops = true;
+            }
+        }
+    }
+
+    /// Ready when nothing waits any more.
+    fn flush<B: End>(&mut self, cx: &mut Context<'_>, sink: &mut B) -> Poll<Result<(), Broken>> {
+        while !self.remainder.is_empty() {
+            let remainder = std::mem::take(&mut self.remainder);
+            let written = self.write(cx, sink, &remainder)?;
+            if written == 0 {
+                // Not copied again for a sink that takes nothing.
+                self.remainder = remainder;
+                return Poll::Pending;
+            }
+            self.remainder = remainder[written..].to_vec();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes what the sink takes, and answers how much that was.
+    fn write<B: End>(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut B,
+        bytes: &[u8],
+    ) -> Result<usize, Broken> {
+        let mut at = 0;
+        while at < bytes.len() {
+            match sink.poll_write(cx, &bytes[at..]) {
+                Poll::Ready(Ok(0) | Err(_)) => {
+                    self.dropped += (bytes.len() - at) as u64;
+                    return Err(Broken::Sink);
+                }
+                Poll::Ready(Ok(written)) => {
+                    at += written;
+                    self.sent += written as u64;
+                }
+                Poll::Pending => break,
+            }
+        }
+        Ok(at)
+    }
+
+    fn close<B: End>(&mut self, cx: &mut Context<'_>, sink: &mut B) -> Poll<Result<(), Broken>> {
+        let closed = ready!(sink.poll_close_write(cx));
+        self.closed = true;
+        let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotConnected;
+        // A side that has gone altogether needs not be told; reading from it will tell us.
+        Poll::Ready(match closed {
+            Err(error) if !gone(&error) => Err(Broken::Sink),
+            _ => Ok(()),
+        })
+    }
+}

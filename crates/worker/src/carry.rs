@@ -1,0 +1,145 @@
+//! A tunnel's own task: a pump, a deadline and an account. Everything of the request it came from
+//! is gone, but for its line in the access log.
+
+use std::{
+    future::poll_fn,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use tidegate_net::{Peer, Socket, Timer, coarse_millis};
+use tidegate_table::{Close, Lease};
+use tidegate_tunnel::{Card, Entry, Kind, Pump, Start};
+
+use crate::{access::Record, listener::Open, worker::Worker};
+
+/// A tunnel as it opens.
+#[derive(Debug)]
+pub struct Opened {
+    pub kind: Kind,
+    pub lease: Lease,
+    pub server: Socket,
+    pub start: Start,
+    /// For the access log.
+    pub record: Option<Box<Record>>,
+    pub started: Instant,
+}
+
+/// Whom it is for.
+#[derive(Debug)]
+pub struct Ends {
+    pub client: Socket,
+    pub peer: Peer,
+    pub timer: Timer,
+    pub open: Open,
+}
+
+/// A tunnel while it lasts. Its account is settled when it is dropped, whoever drops it.
+struct Running {
+    worker: Rc<Worker>,
+    lease: Lease,
+    open: Open,
+    card: Arc<Card>,
+    place: u32,
+    pump: Pump<Socket, Socket>,
+    timer: Timer,
+    log: Option<Box<(Record, Instant)>>,
+    /// Bytes to the client and to the server that were counted.
+    counted: [u64; 2],
+    cause: Option<Close>,
+}
+
+/// Carries it on a task of its own.
+pub fn carry(worker: Rc<Worker>, ends: Ends, opened: Opened) {
+    let Ends { client, peer, timer, open } = ends;
+    let Opened { kind, lease, server, start, record, started } = opened;
+    let entry = Entry {
+        kind,
+        server: Arc::clone(lease.state()),
+        listener: Arc::clone(&open.live().name),
+        client: match peer {
+            Peer::Ip(address) => Some(address),
+            Peer::Unix(_) => None,
+        },
+        now: coarse_millis(),
+        timer: timer.key(),
+    };
+    let (card, place) = worker.shared.tunnels.enter(worker.index, entry);
+    open.ledger().open();
+    lease.state().cells.of(worker.index).tunnels.add(1);
+    let running = Running {
+        worker,
+        lease: lease.into_tunnel(),
+        open,
+        card,
+        place,
+        pump: Pump::new(kind, client, server, start),
+        timer,
+        log: record.map(|record| Box::new((*record, started))),
+        counted: [0; 2],
+        cause: None,
+    };
+    tokio::task::spawn_local(run(running));
+}
+
+async fn run(mut running: Running) {
+    let mut patience = running.pump.patience();
+    running.timer.set(patience.1);
+    let cause = poll_fn(|cx| {
+        loop {
+            let ended = running.poll(cx);
+            let now = running.pump.patience();
+            if now != patience {
+                patience = now;
+                running.timer.set(patience.1);
+            }
+            if ended.is_ready() {
+                return ended;
+            }
+            ready!(running.timer.poll_expired(cx));
+            if let Poll::Ready(cause) = running.pump.expired(&running.card) {
+                return Poll::Ready(cause);
+            }
+            running.timer.set(patience.1);
+        }
+    });
+    let cause = cause.await;
+    running.cause = Some(cause);
+}
+
+impl Running {
+    /// Moves what can be moved, and counts it.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Close> {
+        let ended = self.pump.poll(cx, &self.worker.scratch, &self.card);
+        let moved = self.pump.moved();
+        if moved != self.counted {
+            let cells = self.lease.state().cells.of(self.worker.index);
+            cells.bytes_to_client.add(moved[0] - self.counted[0]);
+            cells.bytes_to_server.add(moved[1] - self.counted[1]);
+            self.counted = moved;
+        }
+        ended
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // One that did not come to its end was cut by that of its worker, or by a panic.
+        let unfinished =
+            || if std::thread::panicking() { Close::ErrorInternal } else { Close::Stop };
+        let cause = self.cause.unwrap_or_else(unfinished);
+        self.worker.shared.tunnels.leave(self.worker.index, self.place);
+        self.lease.state().cells.of(self.worker.index).close(cause).add(1);
+        self.open.ledger().close(cause, &self.pump.account());
+        if let (Some(account), Some(log)) = (self.log.take(), &self.worker.shared.access) {
+            let (mut record, started) = *account;
+            [record.bytes_sent, record.bytes_received] = self.counted;
+            record.duration = started.elapsed();
+            record.close = Some(cause.label());
+            record.close_by = self.pump.why().and_then(tidegate_tunnel::Why::number);
+            log.write(Box::new(record));
+        }
+    }
+}
