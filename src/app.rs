@@ -21,8 +21,10 @@ use tidegate_discover::{Renewal, Resolver};
 use tidegate_health::Checks;
 use tidegate_model::Address;
 use tidegate_net::{Bound, Descriptors, Options as SocketOptions, bind, raise_limit};
+use tidegate_operate::Operate;
 use tidegate_pool::Budget;
 use tidegate_table::{Options, Table};
+use tidegate_tunnel::Register;
 use tidegate_worker::{AccessLog, Format, ListenerLive, ReplayMemory, Shared};
 
 use crate::{
@@ -123,6 +125,7 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
     let settings = tidegate_health::Settings { at_once: at_once.clamp(1, MAX_PROBES) };
     let (suspects, checks) =
         tidegate_health::start(&table, settings).context("cannot start the health checks")?;
+    let tunnels = Register::new(count);
     let shared = Arc::new(Shared {
         table: Arc::clone(&table),
         workers: count,
@@ -135,7 +138,7 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
             usize::try_from(config.process.replay_memory.bytes()).unwrap_or(usize::MAX),
         ),
         suspects,
-        tunnels: tidegate_tunnel::Register::new(count),
+        tunnels: Arc::clone(&tunnels),
     });
     tokio::spawn(Renewal::new(Arc::clone(&table), Arc::clone(&resolver)).run());
     let process = Arc::new(process(&config, descriptors, &shared, &ready));
@@ -146,6 +149,9 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
     let workers = Workers::start(count, &shared, ready)?;
     let orders = workers.orders().clone();
     table.on_departure(move |_| orders.tell(Order::CloseGone));
+    let orders = Box::new(workers.orders().clone());
+    let operate = Operate::new(Arc::clone(&table), Arc::clone(&tunnels), orders);
+    tokio::spawn(Arc::clone(&operate).run());
     let (stop_admin, stopped) = tokio::sync::watch::channel(false);
     announce(&addresses, &admin_sockets, &metrics_sockets);
     let first_admin = admin_sockets.first().map(|bound| bound.address.to_string());
@@ -156,10 +162,10 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
         tunnels = descriptors.tunnels(),
         "ready: so many descriptors may be open, and so many tunnels fit"
     );
-    let admin = Arc::new(admin(&config, &table, &process));
+    let admin = Arc::new(admin(&config, &table, &process, &operate));
     let admin = serve_admin(admin, admin_sockets, metrics_sockets, stopped)?;
     let orders = workers.orders().clone();
-    let control = Control { config, path, table, process, orders, resolver };
+    let control = Control { config, path, table, process, orders, resolver, operate };
     let addresses = (first.unwrap_or_default(), first_admin.unwrap_or_default());
     Ok(App {
         control,
@@ -288,7 +294,12 @@ fn announce(listeners: &[(String, String)], admin: &[Bound], metrics: &[Bound]) 
     }
 }
 
-fn admin(config: &Config, table: &Arc<Table>, process: &Arc<Process>) -> Admin {
+fn admin(
+    config: &Config,
+    table: &Arc<Table>,
+    process: &Arc<Process>,
+    operate: &Arc<Operate>,
+) -> Admin {
     let token = config.admin.token.as_ref();
     let tokens = token.map(|token| tidegate_admin::Token {
         name: "token_file".into(),
@@ -301,6 +312,8 @@ fn admin(config: &Config, table: &Arc<Table>, process: &Arc<Process>) -> Admin {
     };
     Admin {
         table: Arc::clone(table),
+        operate: Arc::clone(operate),
+        tunnels: Arc::clone(&process.shared.tunnels),
         settings,
         status: Arc::clone(process) as _,
         totals: Arc::clone(process) as _,

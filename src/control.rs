@@ -11,6 +11,7 @@ use tidegate_admin::{Outcome, Reload};
 use tidegate_config::{Config, load};
 use tidegate_discover::Resolver;
 use tidegate_model::Name;
+use tidegate_operate::{Operate, Stopped};
 use tidegate_table::{Reloaded, Table};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -29,6 +30,12 @@ const STUCK: Duration = Duration::from_secs(3);
 /// How often it is looked whether all connections have ended.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How often it is said how far a stop is.
+const TELL: Duration = Duration::from_secs(5);
+
+/// After the last tunnel was asked to close, it has so long to.
+const GOODBYE: Duration = Duration::from_secs(5);
+
 /// What the control loop works with.
 pub(crate) struct Control {
     pub(crate) config: Config,
@@ -38,6 +45,7 @@ pub(crate) struct Control {
     pub(crate) process: Arc<Process>,
     pub(crate) orders: Orders,
     pub(crate) resolver: Arc<Resolver>,
+    pub(crate) operate: Arc<Operate>,
 }
 
 /// What the process is told from outside. Without a handler most of these end a process, so they
@@ -128,30 +136,55 @@ impl Control {
         Ok(told(&done))
     }
 
-    /// Lets requests end and tunnels live on until `graceful_timeout`, then returns. A second
-    /// signal ends the wait.
+    /// Lets requests end and empties the tunnels at their pools' pace, then returns. A second signal
+    /// ends the wait, and so does its end: the larger of `graceful_timeout` and the longest
+    /// `drain_over` of a pool with tunnels, and a little for the last ones to say goodbye.
     async fn stop(&self, signals: &mut Signals) {
-        let limit = self.config.process.graceful_timeout.as_duration();
         self.process.serving.store(false, Relaxed);
         self.orders.tell(Order::Stop);
-        let open = self.process.open();
+        let patience = self.config.process.graceful_timeout.as_duration();
+        let limit = patience.max(self.operate.stop()) + GOODBYE;
         tracing::info!(
-            open,
+            open = self.process.open(),
+            tunnels = self.operate.stopped().open,
             within_ms = limit.as_millis(),
-            "stopping: no new connections, requests may end"
+            "stopping: no new connections, requests may end, tunnels are closed one by one"
         );
         let started = Instant::now();
-        let ended = async {
-            while self.process.open() > 0 {
-                tokio::time::sleep(LOOK).await;
-            }
+        let how = tokio::select! {
+            () = self.emptied() => "every connection has ended",
+            () = tokio::time::sleep(limit) => "the time is over, the rest is cut",
+            () = signals.stop() => "told twice, stopping at once",
         };
-        tokio::select! {
-            () = ended => tracing::info!(took_ms = started.elapsed().as_millis(), "every connection has ended"),
-            () = tokio::time::sleep(limit) => {
-                tracing::warn!(cut = self.process.open(), "graceful_timeout is over, the rest is cut");
+        let Stopped { closed, left, open } = self.operate.stopped();
+        let cut = self.process.open();
+        tracing::info!(
+            took_ms = started.elapsed().as_millis(),
+            tunnels_closed = closed,
+            tunnels_left = left,
+            tunnels_cut = open,
+            cut,
+            "{how}"
+        );
+    }
+
+    /// Waits until nothing is open any more, and says now and then how far that is.
+    async fn emptied(&self) {
+        let mut told = Instant::now();
+        while self.process.open() > 0 {
+            if told.elapsed() >= TELL {
+                told = Instant::now();
+                let Stopped { closed, left, open } = self.operate.stopped();
+                let connections = self.process.open();
+                tracing::info!(
+                    connections,
+                    tunnels = open,
+                    tunnels_closed = closed,
+                    tunnels_left = left,
+                    "stopping"
+                );
             }
-            () = signals.stop() => tracing::warn!(cut = self.process.open(), "told twice, stopping at once"),
+            tokio::time::sleep(LOOK).await;
         }
     }
 }

@@ -77,6 +77,7 @@ impl Totals for Process {
             protocol: "http",
             connections_active: live.cells.sum(|cells| cells.active.value()),
             connections_total: live.cells.sum(|cells| cells.accepted.value()),
+            tunnels: live.tunnels(),
         };
         self.listeners.iter().map(totals).collect()
     }

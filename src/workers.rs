@@ -26,14 +26,18 @@ use crate::EX_SOFTWARE;
 const IDLE_LINGER: Duration = Duration::from_secs(1);
 
 /// What control says to a worker. Few, and never dropped.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Order {
     /// Servers have left: close the idle connections to them.
     CloseGone,
     /// End the thread; what still runs is cut.
     Exit,
+    /// Wake everything: some servers have been cut.
+    Recheck,
     /// Close the listeners; connections end with their current request.
     Stop,
+    /// Wake the tasks that wait for timers of these keys: they were left word.
+    Wake(Vec<u32>),
 }
 
 /// A listener, ready to be shared out.
@@ -114,11 +118,24 @@ impl Workers {
 }
 
 impl Orders {
+    #[expect(clippy::needless_pass_by_value, reason = "an order is given away")]
     pub(crate) fn tell(&self, order: Order) {
         for sender in &self.0 {
             // A worker that has ended needs no orders.
-            let _ = sender.send(order);
+            let _ = sender.send(order.clone());
         }
+    }
+}
+
+impl tidegate_operate::Workers for Orders {
+    fn wake(&self, worker: usize, timers: Vec<u32>) {
+        if let Some(sender) = self.0.get(worker) {
+            let _ = sender.send(Order::Wake(timers));
+        }
+    }
+
+    fn recheck(&self) {
+        self.tell(Order::Recheck);
     }
 }
 
@@ -172,10 +189,12 @@ impl Post {
                     drop(worker.snapshot());
                 }
                 Order::Exit => break,
+                Order::Recheck => worker.timers.wake_all(),
                 Order::Stop => {
                     close.notify_waiters();
                     worker.stop(IDLE_LINGER);
                 }
+                Order::Wake(timers) => timers.into_iter().for_each(|key| worker.timers.wake(key)),
             }
         }
         Ok(())

@@ -17,6 +17,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tidegate_model::{
     Name,
     dyups::{MAX_BODY, detail, lines, parse, shown},
+    upstream::OnRemove,
 };
 use tidegate_table::{Applied, Change, Operation, Origin, Pool, Refused, Snapshot, Table};
 use tokio::{sync::SemaphorePermit, time::timeout};
@@ -36,6 +37,21 @@ const ADD_FAILED: &str = "add server failed";
 const NOT_FOUND: &str = "not found uptream";
 const BUSY: &str = "wait and try again\n";
 
+/// Who asks for a change, and what is to become of the tunnels to servers that it removes.
+struct Asker {
+    caller: String,
+    existing: Option<OnRemove>,
+}
+
+/// `?existing=keep|drain|close`, which is ours; what else a query holds is nobody's, as in dyups.
+fn existing(query: Option<&str>) -> Result<Option<OnRemove>, &'static str> {
+    let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    match pairs.into_iter().find(|(key, _)| *key == "existing") {
+        None => Ok(None),
+        Some((_, word)) => OnRemove::parse(word).map(Some).ok_or("existing: keep, drain or close"),
+    }
+}
+
 /// Answers whatever is no path of our own.
 pub(crate) async fn answer(context: &Context, request: Request) -> Response {
     let Some(segments) = Segments::of(request.uri().path()) else {
@@ -43,11 +59,15 @@ pub(crate) async fn answer(context: &Context, request: Request) -> Response {
     };
     // The guard has put it there.
     let caller = request.extensions().get::<Caller>().map(Caller::to_string).unwrap_or_default();
+    let asker = match existing(request.uri().query()) {
+        Ok(existing) => Asker { caller, existing },
+        Err(reason) => return refusal(StatusCode::BAD_REQUEST, format!("{reason}\n"), reason),
+    };
     match *request.method() {
         Method::GET => read(&context.admin.table.snapshot(), &segments),
-        Method::DELETE => delete(context, &segments, caller).await,
+        Method::DELETE => delete(context, &segments, asker).await,
         Method::POST => match body(context, request.into_body()).await {
-            Ok((sent, _place)) => post(context, &segments, caller, &sent).await,
+            Ok((sent, _place)) => post(context, &segments, asker, &sent).await,
             Err(status) => unread(status),
         },
         _ => match body(context, request.into_body()).await {
@@ -95,18 +115,18 @@ fn one_pool(snapshot: &Snapshot, segments: &Segments) -> Option<Response> {
     Some(text(StatusCode::OK, out))
 }
 
-async fn delete(context: &Context, segments: &Segments, caller: String) -> Response {
+async fn delete(context: &Context, segments: &Segments, asker: Asker) -> Response {
     if let Err(wrong) = check_path(segments) {
         return text(StatusCode::METHOD_NOT_ALLOWED, wrong);
     }
     match segments.name() {
-        Ok(name) => change(context, &name.clone(), Operation::Delete { name }, caller).await,
+        Ok(name) => change(context, &name.clone(), Operation::Delete { name }, asker).await,
         Err(_) => text(StatusCode::NOT_FOUND, NOT_FOUND),
     }
 }
 
 /// The order of the checks is Tengine's (spec §2.4): no body is 204 whatever the path.
-async fn post(context: &Context, segments: &Segments, caller: String, sent: &[u8]) -> Response {
+async fn post(context: &Context, segments: &Segments, asker: Asker, sent: &[u8]) -> Response {
     if sent.is_empty() {
         return empty(StatusCode::NO_CONTENT);
     }
@@ -114,10 +134,10 @@ async fn post(context: &Context, segments: &Segments, caller: String, sent: &[u8
         return text(StatusCode::NOT_FOUND, wrong);
     }
     match operation(context, segments, sent).await {
-        Ok((name, merge)) => change(context, &name, merge, caller).await,
+        Ok((name, merge)) => change(context, &name, merge, asker).await,
         Err(reason) => {
             let (pool, reason) = (segments.shown(), one_line(&reason));
-            tracing::warn!(caller, pool, what = "replace", reason, "refused");
+            tracing::warn!(caller = asker.caller, pool, what = "replace", reason, "refused");
             refusal(StatusCode::INTERNAL_SERVER_ERROR, ADD_FAILED, &reason)
         }
     }
@@ -147,9 +167,9 @@ async fn operation(
 
 /// Makes one change in a task of its own: a client that goes away neither undoes the change nor
 /// keeps it out of the log.
-async fn change(context: &Context, pool: &Name, operation: Operation, caller: String) -> Response {
+async fn change(context: &Context, pool: &Name, operation: Operation, asker: Asker) -> Response {
     let table = Arc::clone(&context.admin.table);
-    let changing = tokio::spawn(make(table, pool.clone(), operation, caller));
+    let changing = tokio::spawn(make(table, pool.clone(), operation, asker));
     match changing.await {
         Ok(Ok(_)) => text(StatusCode::OK, SUCCESS),
         Ok(Err(refused)) => refused_answer(&refused),
@@ -162,7 +182,7 @@ async fn make(
     table: Arc<Table>,
     pool: Name,
     operation: Operation,
-    caller: String,
+    Asker { caller, existing }: Asker,
 ) -> Result<Applied, Refused> {
     let what = match &operation {
         Operation::Delete { .. } => "delete",
@@ -178,7 +198,7 @@ async fn make(
         origin: Origin::Dyups,
         caller: caller.clone(),
         reason: None,
-        existing: None,
+        existing,
     };
     table
         .change(change)

@@ -8,19 +8,24 @@ mod caller;
 mod checks;
 mod connection;
 mod context;
+mod drains;
 mod dyups;
 mod explain;
 mod guard;
+mod json;
 mod metrics;
 mod problem;
 mod router;
 mod serve;
 mod status;
 mod time;
+mod tunnels;
 
 use std::{fmt, sync::Arc};
 
+use tidegate_operate::Operate;
 use tidegate_table::Table;
+use tidegate_tunnel::Register;
 
 pub use metrics::{ListenerTotals, Totals};
 pub use serve::{AdminListener, serve, serve_metrics};
@@ -29,6 +34,8 @@ pub use status::{Facts, Outcome, Reload, StatusSource};
 /// What the admin side works with.
 pub struct Admin {
     pub table: Arc<Table>,
+    pub operate: Arc<Operate>,
+    pub tunnels: Arc<Register>,
     pub settings: Settings,
     pub status: Arc<dyn StatusSource>,
     pub totals: Arc<dyn Totals>,

@@ -6,6 +6,7 @@ mod pools;
 mod process;
 mod rows;
 mod servers;
+mod tunnels;
 
 use std::{
     sync::Arc,
@@ -18,6 +19,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use tidegate_table::ChangeTotals;
+use tidegate_worker::Tunnels;
 
 use crate::{
     Admin,
@@ -61,6 +63,7 @@ pub struct ListenerTotals {
     pub protocol: &'static str,
     pub connections_active: u64,
     pub connections_total: u64,
+    pub tunnels: Tunnels,
 }
 
 pub(crate) async fn page(State(context): State<Arc<Context>>) -> Result<Response, Problem> {
@@ -74,7 +77,9 @@ fn render(admin: &Admin) -> String {
     let mut page = Page::default();
     about(&mut page, &facts, listed.snapshot.generation);
     changes(&mut page, &admin.table.changes());
-    connections(&mut page, &admin.totals.listeners());
+    let listeners = admin.totals.listeners();
+    connections(&mut page, &listeners);
+    tunnels::families(&mut page, &listeners, &admin.operate.drains());
     pools::families(&mut page, &listed, admin.table.nowhere());
     servers::families(&mut page, &listed);
     trouble(&mut page, &*admin.totals);

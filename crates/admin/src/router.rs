@@ -9,20 +9,24 @@ use axum::{
     http::{StatusCode, header},
     middleware::from_fn_with_state,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{delete, get},
 };
 
 use crate::{
-    Admin, checks, context::Context, dyups, explain, guard::guard, metrics, problem::Problem,
-    status,
+    Admin, checks, context::Context, drains, dyups, explain, guard::guard, metrics,
+    problem::Problem, status, tunnels,
 };
 
 /// The admin listeners' routes. `addresses` are where they listen.
 pub(crate) fn admin(admin: Arc<Admin>, addresses: Vec<IpAddr>) -> Router {
     let context = Arc::new(Context::new(admin, addresses));
     pages()
+        .route("/api/v1/drains", get(drains::list).post(drains::begin))
+        .route("/api/v1/drains/{id}", get(drains::show).patch(drains::alter).delete(drains::cancel))
         .route("/api/v1/explain", get(explain::answer))
         .route("/api/v1/status", get(status::page))
+        .route("/api/v1/tunnels", get(tunnels::list))
+        .route("/api/v1/tunnels/{id}", delete(tunnels::close))
         .route("/status", get(checks::page))
         .fallback(elsewhere)
         .method_not_allowed_fallback(wrong_method)

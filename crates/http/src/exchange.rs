@@ -26,6 +26,9 @@ const MAX_RESPONSE_HEAD: usize = 64 * 1024;
 /// So many interim responses are passed on before the server is taken for broken.
 const MAX_INTERIM: usize = 64;
 
+/// Why a request ends that was doing well.
+const DRAINED: &str = "its server was drained, and the deadline came";
+
 /// How an exchange ended.
 pub(crate) enum Exchanged {
     /// The answer went out whole.
@@ -145,6 +148,10 @@ impl<'e, 'c, 'm> Exchange<'e, 'c, 'm> {
 
     /// Sends, passes interim responses on, and waits for a head that is not one.
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Exchanged>> {
+        if self.is_cut() {
+            let reason = DRAINED.to_owned();
+            return Poll::Ready(Err(Exchanged::Failed(Attempt::Drained, reason)));
+        }
         loop {
             if let Err(fault) = self.send(cx) {
                 return Poll::Ready(Err(fault));
@@ -213,6 +220,11 @@ impl<'e, 'c, 'm> Exchange<'e, 'c, 'm> {
                 format!("no answer within {} ms", patience.as_millis()),
             )
         }))
+    }
+
+    /// Whether what still runs on its server is to end now.
+    fn is_cut(&self) -> bool {
+        self.this.pick.lease.state().is_cut()
     }
 
     fn send(&mut self, cx: &mut Context<'_>) -> Result<(), Exchanged> {
@@ -290,6 +302,9 @@ impl<'e, 'c, 'm> Exchange<'e, 'c, 'm> {
         let cut = |flow: &Flow, reason: String| {
             Exchanged::Cut(Answered { bytes: flow.payload(), received, ..answered }, reason)
         };
+        if self.is_cut() {
+            return Poll::Ready(Err(cut(flow, DRAINED.to_owned())));
+        }
         match flow.poll(
             cx,
             self.server,

@@ -184,9 +184,11 @@ impl<'c> Forwarding<'c> {
 
     /// The client must not take a broken answer for a whole one.
     fn cut(&mut self, pool: &Pool, pick: &Pick<'_>, answered: Answered, reason: String) -> Next {
-        self.note(pick, Attempt::Failed);
+        let drained = pick.lease.state().is_cut();
+        let cause = if drained { Attempt::Drained } else { Attempt::Failed };
+        self.note(pick, cause);
         let verdict = Verdict::Ends("some of the answer had been passed on");
-        let failure = Failure { cause: Attempt::Failed, reason, verdict };
+        let failure = Failure { cause, reason, verdict };
         self.log(pick, &failure, "the answer was cut");
         self.passed(pool, pick, answered);
         if answered.unframed {
@@ -212,7 +214,12 @@ impl<'c> Forwarding<'c> {
         let state = pick.lease.state();
         self.note(pick, failure.cause);
         self.fresh = failure.cause == Attempt::Stale;
-        if self.fresh {
+        if failure.cause == Attempt::Drained {
+            // It did nothing wrong.
+            pick.give_back();
+            self.tries.failed.add(state.id());
+            self.log(pick, &failure, "a request was cut");
+        } else if self.fresh {
             // The server is not to blame, and this was no try (nginx gives it back, too).
             self.tries.count -= 1;
             pick.give_back();

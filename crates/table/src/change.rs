@@ -87,6 +87,8 @@ pub enum Operation {
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     Api,
+    /// A drain has come to its end.
+    Drain,
     Dyups,
     File,
     /// Host names were looked up again.
@@ -168,12 +170,13 @@ fn few(listed: &[Arc<str>]) -> String {
 }
 
 impl Origin {
-    pub const ALL: [Self; 4] = [Self::Api, Self::Dyups, Self::File, Self::Resolver];
+    pub const ALL: [Self; 5] = [Self::Api, Self::Drain, Self::Dyups, Self::File, Self::Resolver];
 
     /// The label `source` of `tidegate_changes_total`.
     pub fn label(self) -> &'static str {
         match self {
             Self::Api => "api",
+            Self::Drain => "drain",
             Self::Dyups => "dyups",
             Self::File => "file",
             Self::Resolver => "resolver",
@@ -182,7 +185,7 @@ impl Origin {
 
     pub(crate) fn source(self) -> Source {
         match self {
-            Self::Api | Self::Dyups | Self::Resolver => Source::Api,
+            Self::Api | Self::Drain | Self::Dyups | Self::Resolver => Source::Api,
             Self::File => Source::File,
         }
     }

@@ -21,6 +21,8 @@ pub enum Attempt {
     Cancelled,
     ConnectFailed,
     ConnectTimedOut,
+    /// Its server was drained, and the drain's deadline came.
+    Drained,
     /// The connection broke before the answer's head was complete.
     Failed,
     /// An answer of that status came, and the request went on to another server.
@@ -39,11 +41,12 @@ pub enum Attempt {
 }
 
 impl Attempt {
-    pub const ALL: [(Self, &'static str); 15] = [
+    pub const ALL: [(Self, &'static str); 16] = [
         (Self::Answered, "answered"),
         (Self::Cancelled, "cancelled"),
         (Self::ConnectFailed, "connect_failed"),
         (Self::ConnectTimedOut, "connect_timeout"),
+        (Self::Drained, "drained"),
         (Self::Failed, "failed"),
         (Self::Http403, "http_403"),
         (Self::Http404, "http_404"),

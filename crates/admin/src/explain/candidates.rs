@@ -155,7 +155,10 @@ impl Seen<'_> {
         let (fails, max_fails) = (state.fails(), spec.max_fails);
         match self.standing {
             Standing::Down => "down: somebody set it so".into(),
-            Standing::Draining => "weight is 0: draining".into(),
+            Standing::Draining => match self.server.draining {
+                Some(id) => format!("draining: drain {id}"),
+                None => "weight is 0: draining".into(),
+            },
             Standing::Ejected => "ejected for its answers".into(),
             Standing::Checking => self.checking(turnout.pool),
             Standing::Unhealthy => self.check_says(),

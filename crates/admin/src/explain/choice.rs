@@ -147,7 +147,7 @@ impl<'e> Choosing<'e> {
     }
 
     fn nobody(&self) -> &'static str {
-        if self.pool.servers.iter().any(|server| server.spec.takes_requests()) {
+        if self.pool.servers.iter().any(|server| server.takes_requests()) {
             "every server that takes requests is out or at its limit"
         } else {
             "the pool has no server that takes requests"

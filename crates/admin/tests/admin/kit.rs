@@ -12,7 +12,9 @@ use tidegate_admin::{
 };
 use tidegate_model::{Name, Route, UpstreamSpec, dyups};
 use tidegate_net::{ListenAddress, bind};
+use tidegate_operate::Operate;
 use tidegate_table::{FilePool, FileState, Options, Pool, Probed, Routes, Server, Table};
+use tidegate_tunnel::Register;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
@@ -78,8 +80,16 @@ impl Site {
         let mut bound = bind(address, &options, 1).expect("a free address");
         let socket = bound.sockets.pop().expect("one was asked for");
         let listener = AdminListener::new(bound.address.clone(), socket).expect("a listener");
+        let tunnels = Register::new(1);
+        let operate = Operate::new(
+            Arc::clone(&table),
+            Arc::clone(&tunnels),
+            Box::new(Idle { serving: true }),
+        );
         let admin = Arc::new(Admin {
             table,
+            operate,
+            tunnels,
             settings,
             status: Arc::new(Idle { serving: is_serving }),
             totals: Arc::new(Idle { serving: is_serving }),
@@ -204,6 +214,12 @@ impl StatusSource for Idle {
     }
 }
 
+impl tidegate_operate::Workers for Idle {
+    fn wake(&self, _worker: usize, _timers: Vec<u32>) {}
+
+    fn recheck(&self) {}
+}
+
 impl Totals for Idle {
     fn listeners(&self) -> Vec<ListenerTotals> {
         vec![ListenerTotals {
@@ -212,6 +228,7 @@ impl Totals for Idle {
             protocol: "http",
             connections_active: 3,
             connections_total: 5,
+            tunnels: tidegate_worker::Tunnels::default(),
         }]
     }
 

@@ -1,0 +1,192 @@
+//! `/api/v1/drains`: emptying a server at a pace, looking on, changing one's mind.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Json,
+    body::Body,
+    extract::{Path, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use tidegate_model::{
+    Name, Span,
+    drain::{DrainSpec, Order, Rate},
+    upstream::CloseCode,
+};
+use tidegate_operate::View;
+use tidegate_table::{Applied, DrainChange, Operation, Origin, Refused};
+
+use crate::{
+    caller::{Caller, one_line},
+    context::Context,
+    json::{self, Changed},
+    problem::Problem,
+};
+
+/// The body of a POST.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    upstream: Name,
+    server: String,
+    over: Option<Span>,
+    rate: Option<Rate>,
+    #[serde(default)]
+    order: Order,
+    deadline: Option<Span>,
+    close_code: Option<CloseCode>,
+    reason: Option<String>,
+    notify: Option<String>,
+    #[serde(default)]
+    paused: bool,
+    /// Also the last server of its pool.
+    #[serde(default)]
+    force: bool,
+}
+
+/// A drain that was begun or changed.
+#[derive(Serialize)]
+struct Done {
+    #[serde(flatten)]
+    view: View,
+    durable: bool,
+    visible_us: u64,
+}
+
+#[derive(Serialize)]
+struct Listed {
+    drains: Vec<View>,
+}
+
+pub(crate) async fn list(State(context): State<Arc<Context>>) -> Response {
+    Json(Listed { drains: context.admin.operate.drains() }).into_response()
+}
+
+pub(crate) async fn show(
+    State(context): State<Arc<Context>>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id = number(&id)?;
+    let view = context.admin.operate.drain(id).ok_or_else(|| missing(id))?;
+    Ok(Json(view).into_response())
+}
+
+pub(crate) async fn begin(
+    State(context): State<Arc<Context>>,
+    Extension(caller): Extension<Caller>,
+    body: Body,
+) -> Result<Response, Problem> {
+    let asked: Asked = json::read(body).await?;
+    let (spec, force) = asked.parts();
+    let operate = Arc::clone(&context.admin.operate);
+    let caller = caller.to_string();
+    let (upstream, server) = (spec.upstream.clone(), one_line(&spec.server));
+    let begun = async move {
+        let begun = operate.begin(spec, force, caller.clone()).await;
+        told(&caller, "begin", &begun);
+        begun
+    };
+    let (id, applied) = on_its_own(begun).await?;
+    tracing::info!(drain = id, %upstream, server, "draining");
+    let mut response = (StatusCode::CREATED, done(&context, id, applied)?).into_response();
+    if let Ok(place) = header::HeaderValue::from_str(&format!("/api/v1/drains/{id}")) {
+        response.headers_mut().insert(header::LOCATION, place);
+    }
+    Ok(response)
+}
+
+pub(crate) async fn alter(
+    State(context): State<Arc<Context>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    body: Body,
+) -> Result<Response, Problem> {
+    let (id, pace) = (number(&id)?, json::read::<DrainChange>(body).await?);
+    let applied = change(&context, &caller, "alter", Operation::AlterDrain { id, pace }).await?;
+    Ok(done(&context, id, applied)?.into_response())
+}
+
+/// The server takes requests again; its tunnels stay as they are.
+pub(crate) async fn cancel(
+    State(context): State<Arc<Context>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id = number(&id)?;
+    let applied = change(&context, &caller, "cancel", Operation::EndDrain { id }).await?;
+    Ok(Json(Changed::from(applied)).into_response())
+}
+
+impl Asked {
+    fn parts(self) -> (DrainSpec, bool) {
+        let Self { upstream, server, over, rate, order, deadline, close_code, .. } = self;
+        let Self { reason, notify, paused, force, .. } = self;
+        let spec = DrainSpec {
+            upstream,
+            server,
+            over,
+            rate,
+            order,
+            deadline,
+            close_code,
+            reason,
+            notify,
+            paused,
+        };
+        (spec, force)
+    }
+}
+
+async fn change(
+    context: &Context,
+    caller: &Caller,
+    what: &'static str,
+    operation: Operation,
+) -> Result<Applied, Problem> {
+    let operate = Arc::clone(&context.admin.operate);
+    let caller = caller.to_string();
+    on_its_own(async move {
+        let changed = operate.change(operation, Origin::Api, caller.clone()).await;
+        told(&caller, what, &changed);
+        changed
+    })
+    .await
+}
+
+/// A client that goes away neither undoes a change nor keeps it out of the log.
+async fn on_its_own<T: Send + 'static>(
+    changing: impl Future<Output = Result<T, Refused>> + Send + 'static,
+) -> Result<T, Problem> {
+    match tokio::spawn(changing).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(refused)) => Err(json::refused(&refused)),
+        Err(_) => Err(json::refused(&Refused::Closed)),
+    }
+}
+
+fn told<T>(caller: &str, what: &'static str, done: &Result<T, Refused>) {
+    match done {
+        Ok(_) => tracing::info!(caller, what, "drain changed"),
+        Err(refused) => {
+            let reason = one_line(&refused.to_string());
+            tracing::warn!(caller, what, reason, "drain refused");
+        }
+    }
+}
+
+fn done(context: &Context, id: u64, applied: Applied) -> Result<Json<Done>, Problem> {
+    let view = context.admin.operate.drain(id).ok_or_else(|| missing(id))?;
+    let visible_us = u64::try_from(applied.visible.as_micros()).unwrap_or(u64::MAX);
+    Ok(Json(Done { view, durable: applied.durable, visible_us }))
+}
+
+fn number(id: &str) -> Result<u64, Problem> {
+    let detail = "there is no such drain";
+    id.parse().map_err(|_| Problem::new(StatusCode::NOT_FOUND, detail))
+}
+
+fn missing(id: u64) -> Problem {
+    json::refused(&Refused::DrainNotFound(id))
+}

@@ -1,0 +1,68 @@
+//! What the JSON API has in common: reading a body, the answer to a change, and refusals of the
+//! table in its words.
+
+use std::time::Duration;
+
+use axum::{body::Body, http::StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::{Serialize, de::DeserializeOwned};
+use tidegate_model::Name;
+use tidegate_table::{Applied, Refused};
+use tokio::time::timeout;
+
+use crate::problem::Problem;
+
+/// Larger than anything that is asked for here.
+const MAX_BODY: usize = 64 * 1024;
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A change that is visible everywhere, and on disk where there is one.
+#[derive(Debug, Serialize)]
+pub(crate) struct Changed {
+    generation: u64,
+    durable: bool,
+    visible_us: u64,
+    changed: Vec<Name>,
+}
+
+impl From<Applied> for Changed {
+    fn from(applied: Applied) -> Self {
+        let Applied { generation, durable, visible, changed, .. } = applied;
+        let visible_us = u64::try_from(visible.as_micros()).unwrap_or(u64::MAX);
+        Self { generation, durable, visible_us, changed }
+    }
+}
+
+/// Reads a whole body as JSON.
+pub(crate) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
+    let bytes = match timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
+        Ok(Ok(collected)) => collected.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let detail = format!("a body here has at most {MAX_BODY} bytes");
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+        }
+        Ok(Err(_)) => return Err(Problem::new(StatusCode::BAD_REQUEST, "the body is cut off")),
+        Err(_) => {
+            let detail = "the body did not come in time";
+            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail));
+        }
+    };
+    serde_json::from_slice(&bytes).map_err(|error| {
+        let detail = "the body is not what is asked for here";
+        Problem::new(StatusCode::BAD_REQUEST, detail).with_fault("body", error.to_string())
+    })
+}
+
+/// What the table has against a change.
+pub(crate) fn refused(refused: &Refused) -> Problem {
+    let status = match refused {
+        Refused::Closed => StatusCode::SERVICE_UNAVAILABLE,
+        Refused::DrainNotFound(_) | Refused::NotFound(_) | Refused::ServerNotFound { .. } => {
+            StatusCode::NOT_FOUND
+        }
+        Refused::Invalid { .. } => StatusCode::BAD_REQUEST,
+        Refused::LastServer { .. } => StatusCode::CONFLICT,
+        Refused::Storage { .. } => StatusCode::INSUFFICIENT_STORAGE,
+    };
+    Problem::new(status, refused.to_string())
+}

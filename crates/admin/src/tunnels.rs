@@ -1,0 +1,186 @@
+//! `/api/v1/tunnels`: what is open, filtered, sorted and by pages; and closing one.
+
+use std::{cmp::Reverse, net::IpAddr, sync::Arc};
+
+use axum::{
+    Json,
+    extract::{Path, Query, State, rejection::QueryRejection},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use tidegate_net::coarse_millis;
+use tidegate_tunnel::{Card, Register};
+
+use crate::{context::Context, problem::Problem};
+
+/// Tunnels on a page, unless asked otherwise, and at most.
+const USUAL: usize = 100;
+const MOST: usize = 1_000;
+
+/// What is asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wanted {
+    upstream: Option<String>,
+    server: Option<String>,
+    listener: Option<String>,
+    client: Option<IpAddr>,
+    #[serde(default)]
+    sort: Sort,
+    limit: Option<usize>,
+    /// What the page before gave as `next`.
+    after: Option<String>,
+}
+
+/// What comes first; equal ones by id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Sort {
+    /// The oldest.
+    Age,
+    /// Those that carried most.
+    Bytes,
+    #[default]
+    Id,
+    /// Those without data for longest.
+    Idle,
+}
+
+#[derive(Debug, Serialize)]
+struct Page {
+    tunnels: Vec<Row>,
+    /// For `after`; absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+    /// Of all that were asked for.
+    total: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    id: u64,
+    kind: &'static str,
+    upstream: String,
+    server: Arc<str>,
+    listener: Arc<str>,
+    client: Option<String>,
+    state: &'static str,
+    age_ms: u64,
+    idle_ms: u64,
+    bytes_to_client: u64,
+    bytes_to_server: u64,
+    /// The server is in the middle of a WebSocket message.
+    within_message: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Closing {
+    id: u64,
+    state: &'static str,
+}
+
+/// Where a tunnel stands in its order: the larger come first.
+type Key = (u64, Reverse<u64>);
+
+pub(crate) async fn list(
+    State(context): State<Arc<Context>>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(wanted) = wanted.map_err(|error| {
+        let detail = "the query is not what can be asked for here";
+        Problem::new(StatusCode::BAD_REQUEST, detail).with_fault("query", error.body_text())
+    })?;
+    let after = wanted.after.as_deref().map(cursor).transpose()?;
+    let register = Arc::clone(&context.admin.tunnels);
+    // Ten thousand of them are sorted beside the control thread.
+    let page = context.aside(move |_| page(&register, &wanted, after)).await?;
+    Ok(Json(page).into_response())
+}
+
+/// Politely: the client is told, and has a few seconds to answer.
+pub(crate) async fn close(
+    State(context): State<Arc<Context>>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id = id.parse().ok().filter(|id| context.admin.operate.close(*id));
+    let id = id.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no such tunnel"))?;
+    Ok((StatusCode::ACCEPTED, Json(Closing { id, state: "closing" })).into_response())
+}
+
+fn page(register: &Register, wanted: &Wanted, after: Option<Key>) -> Page {
+    let now = coarse_millis();
+    let mut found = Vec::new();
+    register.each(|_, card| {
+        if wanted.fits(card) {
+            found.push((wanted.sort.key(card, now), Arc::clone(card)));
+        }
+    });
+    let total = found.len();
+    found.retain(|(key, _)| after.is_none_or(|after| *key < after));
+    found.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
+    let limit = wanted.limit.unwrap_or(USUAL).clamp(1, MOST);
+    let next = (found.len() > limit).then(|| {
+        let (value, Reverse(id)) = found[limit - 1].0;
+        format!("{value}-{id}")
+    });
+    found.truncate(limit);
+    let tunnels = found.iter().map(|(_, card)| Row::of(card, now)).collect();
+    Page { tunnels, next, total }
+}
+
+fn cursor(text: &str) -> Result<Key, Problem> {
+    let parse = || {
+        let (value, id) = text.split_once('-')?;
+        Some((value.parse().ok()?, Reverse(id.parse().ok()?)))
+    };
+    parse().ok_or_else(|| {
+        let detail = "the query is not what can be asked for here";
+        let reason = "it is not the next of an earlier page";
+        Problem::new(StatusCode::BAD_REQUEST, detail).with_fault("after", reason)
+    })
+}
+
+impl Wanted {
+    fn fits(&self, card: &Card) -> bool {
+        let Self { upstream, server, listener, client, .. } = self;
+        let is = |wanted: &Option<String>, text: &str| wanted.as_ref().is_none_or(|w| w == text);
+        let pool = card.server.pool().as_str();
+        upstream.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(pool))
+            && is(server, card.server.label())
+            && is(listener, &card.listener)
+            && client.is_none_or(|ip| card.client.is_some_and(|client| client.ip() == ip))
+    }
+}
+
+impl Sort {
+    /// Ages and silences by when they began, so that a page does not move while it is turned.
+    fn key(self, card: &Card, now: u64) -> Key {
+        let value = match self {
+            Self::Age => u64::MAX - card.opened,
+            Self::Bytes => card.to_client() + card.to_server(),
+            Self::Id => 0,
+            Self::Idle => u64::MAX - card.last_data().min(now),
+        };
+        (value, Reverse(card.id))
+    }
+}
+
+impl Row {
+    fn of(card: &Card, now: u64) -> Self {
+        Self {
+            id: card.id,
+            kind: card.kind.word(),
+            upstream: card.server.pool().to_string(),
+            server: Arc::clone(card.server.label()),
+            listener: Arc::clone(&card.listener),
+            client: card.client.map(|client| client.to_string()),
+            state: card.phase().word(),
+            age_ms: now.saturating_sub(card.opened),
+            idle_ms: now.saturating_sub(card.last_data()),
+            bytes_to_client: card.to_client(),
+            bytes_to_server: card.to_server(),
+            within_message: card.is_within_message(),
+        }
+    }
+}
