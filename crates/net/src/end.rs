@@ -4,13 +4,15 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::{TcpStream, UnixStream},
 };
+
+use crate::Pipe;
 
 /// One end of a connection. All methods are cancel safe: what is not ready has not happened.
 pub trait End {
@@ -36,6 +38,41 @@ pub trait End {
 
     /// Says that nothing more will be written; reading goes on.
     fn poll_close_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// The socket behind it, when bytes may pass through that unseen.
+    fn plain(&self) -> Option<&TcpStream> {
+        None
+    }
+}
+
+/// Fills an empty pipe from a socket. 0 bytes: the other side has said its last word. Cancel safe.
+pub fn poll_fill(
+    stream: &TcpStream,
+    cx: &mut Context<'_>,
+    pipe: &mut Pipe,
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(stream.poll_read_ready(cx))?;
+        match stream.try_io(Interest::READABLE, || pipe.fill(stream)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
+            filled => return Poll::Ready(filled),
+        }
+    }
+}
+
+/// Empties a pipe into a socket, as far as that takes it. Cancel safe: the rest stays in the pipe.
+pub fn poll_drain(
+    stream: &TcpStream,
+    cx: &mut Context<'_>,
+    pipe: &mut Pipe,
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(stream.poll_write_ready(cx))?;
+        match stream.try_io(Interest::WRITABLE, || pipe.drain(stream)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
+            drained => return Poll::Ready(drained),
+        }
+    }
 }
 
 /// A plain socket.
@@ -85,5 +122,12 @@ impl End for Socket {
 
     fn poll_close_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         both!(self, stream => Pin::new(stream).poll_shutdown(cx))
+    }
+
+    fn plain(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(stream) => Some(stream),
+            Self::Unix(_) => None,
+        }
     }
 }

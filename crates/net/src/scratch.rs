@@ -7,6 +7,8 @@ use std::{
     rc::Rc,
 };
 
+use crate::Pipe;
+
 /// Bytes that one read can take.
 pub const SIZE: usize = 64 * 1024;
 
@@ -18,9 +20,18 @@ const KEPT: usize = 4;
 
 type Buffer = Box<[u8]>;
 
-/// The buffers of one worker; clones share them.
+/// Pipes kept for the next bulk.
+const KEPT_PIPES: usize = 16;
+
+/// The buffers and pipes of one worker; clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Scratch(Rc<RefCell<Vec<Buffer>>>);
+pub struct Scratch(Rc<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    buffers: RefCell<Vec<Buffer>>,
+    pipes: RefCell<Vec<Pipe>>,
+}
 
 /// A buffer of [`ROOM`] + [`SIZE`] + [`ROOM`] bytes, given back when dropped. What it holds is
 /// whatever its last borrower left there.
@@ -32,15 +43,29 @@ pub struct Lent {
 
 impl Scratch {
     pub fn lend(&self) -> Lent {
-        let kept = self.0.borrow_mut().pop();
+        let kept = self.0.buffers.borrow_mut().pop();
         let buffer = kept.unwrap_or_else(|| vec![0; ROOM + SIZE + ROOM].into());
         Lent { buffer, home: self.clone() }
+    }
+
+    /// An empty pipe, to be given back; `None` when descriptors have run out.
+    pub fn pipe(&self) -> Option<Pipe> {
+        let kept = self.0.pipes.borrow_mut().pop();
+        kept.or_else(|| Pipe::new().ok())
+    }
+
+    /// Takes an empty pipe back.
+    pub fn give_back(&self, pipe: Pipe) {
+        let mut pipes = self.0.pipes.borrow_mut();
+        if pipe.held() == 0 && pipes.len() < KEPT_PIPES {
+            pipes.push(pipe);
+        }
     }
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let mut kept = self.home.0.borrow_mut();
+        let mut kept = self.home.0.buffers.borrow_mut();
         if kept.len() < KEPT {
             kept.push(std::mem::take(&mut self.buffer));
         }
@@ -73,6 +98,6 @@ mod tests {
         drop(first);
         assert_eq!(scratch.lend()[0], 7);
         drop((0..10).map(|_| scratch.lend()).collect::<Vec<_>>());
-        assert_eq!(scratch.0.borrow().len(), KEPT);
+        assert_eq!(scratch.0.buffers.borrow().len(), KEPT);
     }
 }

@@ -130,11 +130,13 @@ impl<C: End, S: End> Pump<C, S> {
     }
 
     fn move_both(&mut self, cx: &mut Context<'_>, scratch: &Scratch) -> Poll<Close> {
+        let raw = self.frames.is_none();
         let Self { client, server, frames, closing, .. } = self;
-        let up = self.to_server.poll(cx, client, server, scratch, |buffer, length| match frames {
-            Some(frames) => frames.pass_up(closing.as_deref_mut(), buffer, length),
-            None => Passage { range: ROOM..ROOM + length, end: None },
-        });
+        let up =
+            self.to_server.poll(cx, client, server, scratch, raw, |buffer, length| match frames {
+                Some(frames) => frames.pass_up(closing.as_deref_mut(), buffer, length),
+                None => Passage { range: ROOM..ROOM + length, end: None },
+            });
         if let Poll::Ready(end) = up
             && self.note(end, [Close::Client, Close::ErrorClient, Close::ErrorServer])
         {
@@ -142,7 +144,7 @@ impl<C: End, S: End> Pump<C, S> {
         }
         let Self { client, server, frames, closing, .. } = self;
         let down =
-            self.to_client.poll(cx, server, client, scratch, |buffer, length| match frames {
+            self.to_client.poll(cx, server, client, scratch, raw, |buffer, length| match frames {
                 Some(frames) => frames.pass_down(closing.as_deref_mut(), buffer, length),
                 None => Passage { range: ROOM..ROOM + length, end: None },
             });

@@ -6,18 +6,23 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tidegate_net::{End, ROOM, SIZE, Scratch};
+use tidegate_net::{End, Pipe, ROOM, SIZE, Scratch, poll_drain, poll_fill};
 
 use super::frames::Passage;
 
 /// After moving so much without waiting, a tunnel lets the others have their turn.
 const TURN: usize = 1 << 20;
 
+/// Who has moved so much in one turn, and has more, is moving bulk.
+const BULK: usize = 4 * SIZE;
+
 /// One direction.
 #[derive(Debug, Default)]
 pub(super) struct Direction {
     /// What the sink would not take.
     remainder: Vec<u8>,
+    /// While it moves bulk between plain sockets, what is under way in the kernel.
+    pipe: Option<Box<Pipe>>,
     pub(super) received: u64,
     pub(super) sent: u64,
     /// Read after nothing more was to go on, or what a sink that broke did not take.
@@ -47,7 +52,8 @@ impl Direction {
 
     /// Bytes that wait for the sink.
     pub(super) fn waiting(&self) -> u64 {
-        self.remainder.len() as u64
+        let piped = self.pipe.as_ref().map_or(0, |pipe| pipe.held());
+        (self.remainder.len() + piped) as u64
     }
 
     /// Puts bytes of our own behind what waits. There has to be room between two frames.
@@ -56,18 +62,23 @@ impl Direction {
     }
 
     /// Moves what can be moved. `pass` says what goes on of so many bytes that stand in a buffer
-    /// behind [`ROOM`]. Ready once the source has ended and the sink has been told.
+    /// behind [`ROOM`]; where it `splices`, all goes on and need not be seen. Ready once the source
+    /// has ended and the sink has been told.
     pub(super) fn poll<A: End, B: End>(
         &mut self,
         cx: &mut Context<'_>,
         source: &mut A,
         sink: &mut B,
         scratch: &Scratch,
+        splices: bool,
         mut pass: impl FnMut(&mut [u8], usize) -> Passage,
     ) -> Poll<Result<(), Broken>> {
         let mut turn = 0;
         loop {
             ready!(self.flush(cx, sink))?;
+            if self.pipe.is_some() {
+                ready!(self.poll_bulk(cx, source, sink, scratch, &mut turn))?;
+            }
             if (self.finishes || self.ended && !self.drops) && !self.closed {
                 ready!(self.close(cx, sink))?;
             }
@@ -90,13 +101,59 @@ impl Direction {
                 continue;
             }
             let Passage { range, end } = pass(&mut lent, read);
+            let is_bulk = turn >= BULK && read == SIZE && end.is_none();
             let written = self.write(cx, sink, &lent[range.clone()])?;
             self.remainder = lent[range.start + written..range.end].to_vec();
             if let Some(end) = end {
                 self.append(end.as_bytes());
                 self.drops = true;
             }
+            if is_bulk && splices && source.plain().is_some() && sink.plain().is_some() {
+                self.pipe = scratch.pipe().map(Box::new);
+            }
         }
+    }
+
+    /// Moves bulk through a pipe. Ready when there is no more of it for now: the pipe is given back.
+    fn poll_bulk<A: End, B: End>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &A,
+        sink: &B,
+        scratch: &Scratch,
+        turn: &mut usize,
+    ) -> Poll<Result<(), Broken>> {
+        let (Some(from), Some(to)) = (source.plain(), sink.plain()) else {
+            return Poll::Ready(Ok(()));
+        };
+        while let Some(pipe) = &mut self.pipe {
+            if pipe.held() > 0 {
+                match ready!(poll_drain(to, cx, pipe)) {
+                    Ok(moved) if moved > 0 => self.sent += moved as u64,
+                    _ => return Poll::Ready(Err(Broken::Sink)),
+                }
+                continue;
+            }
+            if *turn >= TURN {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let filled = if self.drops { Poll::Pending } else { poll_fill(from, cx, pipe) };
+            match filled {
+                Poll::Ready(Ok(moved)) if moved > 0 => {
+                    self.received += moved as u64;
+                    *turn += moved;
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Source)),
+                // Nothing more for now, or the end: reading will tell.
+                Poll::Ready(Ok(_)) | Poll::Pending => {
+                    if let Some(pipe) = self.pipe.take() {
+                        scratch.give_back(*pipe);
+                    }
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Ready when nothing waits any more.

@@ -274,3 +274,48 @@ async fn talk(stream: UnixStream, words: &[u8], at_once: usize) -> Vec<u8> {
     };
     tokio::join!(say, hear).1
 }
+
+/// A connected pair of TCP sockets.
+async fn tcp() -> (tokio::net::TcpStream, tokio::net::TcpStream) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (near, far) = tokio::join!(tokio::net::TcpStream::connect(address), listener.accept());
+    (near.expect("a connection"), far.expect("a connection").0)
+}
+
+#[test]
+fn bulk_between_plain_sockets_arrives_unaltered() {
+    block_on(async {
+        let ((mut client, near), (mut server, far)) = (tcp().await, tcp().await);
+        let Bench { card, .. } = bench(Kind::Tcp, b"", b"");
+        let start = Start {
+            to_server: Vec::new(),
+            to_client: Vec::new(),
+            head: 0,
+            idle_timeout: Duration::from_secs(60),
+            ping_interval: Duration::ZERO,
+        };
+        let mut pump = Pump::new(Kind::Tcp, Socket::Tcp(near), Socket::Tcp(far), start);
+        let bulk: Vec<u8> = (0..8 << 20_u32).map(|at| (at ^ at >> 9) as u8).collect();
+        let sent = bulk.clone();
+        let talk = async {
+            let send = async {
+                server.write_all(&sent).await.expect("it is open");
+                server.write_all(b"and a little more").await.expect("it is open");
+                server.shutdown().await.expect("it is open");
+            };
+            let hear = async {
+                let mut heard = Vec::new();
+                client.read_to_end(&mut heard).await.expect("bytes");
+                client.shutdown().await.expect("it is open");
+                heard
+            };
+            tokio::join!(send, hear).1
+        };
+        let (cause, heard) = tokio::join!(run(&mut pump, &card), talk);
+        assert_eq!(cause, Close::Server);
+        assert!(heard.starts_with(&bulk) && heard.ends_with(b"and a little more"));
+        assert_eq!(heard.len(), bulk.len() + 17);
+        settles(pump.account());
+    });
+}
