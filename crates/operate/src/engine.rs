@@ -234,6 +234,9 @@ impl Operate {
         let running = &mut *lock(&self.running);
         self.follow(running, now);
         for departure in std::mem::take(&mut *lock(&self.departures)) {
+            // Who left, came back and leaves again does so once.
+            let is_it = |one: &Emptying| Arc::ptr_eq(&one.orders.servers[0], &departure.state);
+            running.removals.retain(|one| !is_it(one));
             running.removals.push(removal(departure, now));
         }
         let left_again = |one: &Emptying| one.orders.servers.iter().all(|state| state.is_gone());
@@ -343,9 +346,14 @@ impl Ordered {
     fn change(&mut self, drain: &Arc<Drain>, snapshot: &Snapshot, now: Instant) {
         let Some(pool) = snapshot.pool(drain.spec.upstream.as_str()) else { return };
         let begins_anew = drain.begun != self.drain.begun;
-        self.drain = Arc::clone(drain);
+        let pace = |drain: &Drain| (drain.begun, drain.spec.over, drain.spec.rate);
         let servers = self.emptying.orders.servers.clone();
-        let speed = speed(drain, pool, &servers);
+        // What is left goes on as it went: a pause must not stretch the time it was given.
+        let speed = match pace(drain) == pace(&self.drain) {
+            true => self.emptying.pace.speed(),
+            false => speed(drain, pool, &servers),
+        };
+        self.drain = Arc::clone(drain);
         let orders = orders(drain, pool, servers, now);
         if begins_anew && self.emptying.is_over() {
             self.emptying = Emptying::new(orders, speed, now);

@@ -224,6 +224,7 @@ mod tests {
             protocol,
             connections_active: 0,
             connections_total: 0,
+            tunnels: tidegate_worker::Tunnels::default(),
         };
         vec![listener("mqtt", "tcp"), listener("edge", "http"), listener("inner", "http")]
     }
