@@ -81,7 +81,8 @@ impl HostPattern {
         }
     }
 
-    fn matches(&self, host: &str) -> bool {
+    /// Whether a host of that name (lower case, no port) is meant.
+    pub fn matches(&self, host: &str) -> bool {
         match self {
             Self::Exact(name) => name == host,
             Self::Suffix(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),

@@ -1,12 +1,22 @@
 //! Connecting to a server.
 
-use std::{future::poll_fn, io, net::SocketAddr, path::Path, pin::pin, task::Poll, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    io,
+    net::{IpAddr, SocketAddr},
+    os::fd::AsFd,
+    path::Path,
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
 
+use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
 use rustix::io::Errno;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, UnixStream};
 
-use crate::{Socket, Timer};
+use crate::{End, Socket, Timer};
 
 /// The defaults of a listener's `tcp_keepalive` and `tcp_user_timeout`, towards servers.
 const KEEPALIVE: Duration = Duration::from_secs(60);
@@ -31,41 +41,83 @@ pub enum ConnectError {
     TimedOut(Duration),
 }
 
-/// Connects within `limit`, told by `timer`. Cancel safe: dropped, it closes what it opened.
+/// Connects within `limit`, told by `timer`; from `source` if one is given, which has to be of the
+/// same family. Cancel safe: dropped, it closes what it opened.
 ///
 /// # Errors
 /// See [`ConnectError`].
 pub async fn connect(
     place: Place<'_>,
+    source: Option<IpAddr>,
     timer: &Timer,
     limit: Duration,
 ) -> Result<Socket, ConnectError> {
     timer.set(limit);
-    let mut connecting = pin!(dial(place));
-    let connected = poll_fn(|cx| {
-        if let Poll::Ready(done) = connecting.as_mut().poll(cx) {
+    within(timer, limit, dial(place, source)).await
+}
+
+/// Writes what a new connection begins with, within what is left of the `limit` for connecting.
+///
+/// # Errors
+/// See [`ConnectError`].
+pub async fn greet(
+    socket: &mut Socket,
+    mut bytes: &[u8],
+    timer: &Timer,
+    limit: Duration,
+) -> Result<(), ConnectError> {
+    let writing = async {
+        while !bytes.is_empty() {
+            match poll_fn(|cx| socket.poll_write(cx, bytes)).await? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                written => bytes = &bytes[written..],
+            }
+        }
+        Ok(())
+    };
+    within(timer, limit, writing).await
+}
+
+async fn within<T>(
+    timer: &Timer,
+    limit: Duration,
+    work: impl Future<Output = io::Result<T>>,
+) -> Result<T, ConnectError> {
+    let mut work = pin!(work);
+    let done = poll_fn(|cx| {
+        if let Poll::Ready(done) = work.as_mut().poll(cx) {
             return Poll::Ready(Some(done));
         }
         timer.poll_expired(cx).map(|()| None)
     });
-    match connected.await {
-        Some(Ok(socket)) => Ok(socket),
+    match done.await {
+        Some(Ok(done)) => Ok(done),
         Some(Err(error)) if is_local_error(&error) => Err(ConnectError::Local(error)),
         Some(Err(error)) => Err(ConnectError::Refused(error)),
         None => Err(ConnectError::TimedOut(limit)),
     }
 }
 
-async fn dial(place: Place<'_>) -> io::Result<Socket> {
+async fn dial(place: Place<'_>, source: Option<IpAddr>) -> io::Result<Socket> {
     match place {
         Place::Ip(address) => {
             let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
             socket.set_nodelay(true)?;
             find_dead_peers(&socket)?;
+            if let Some(source) = source {
+                late_port(&socket)?;
+                socket.bind(SocketAddr::new(source, 0))?;
+            }
             socket.connect(address).await.map(Socket::Tcp)
         }
         Place::Unix(path) => UnixStream::connect(Path::new(path)).await.map(Socket::Unix),
     }
+}
+
+/// A port that is chosen while binding is taken from everybody; one that is chosen while connecting
+/// has to differ only from those of connections to the same server.
+pub(crate) fn late_port(socket: &impl AsFd) -> io::Result<()> {
+    Ok(setsockopt(socket, IpBindAddressNoPort, &true)?)
 }
 
 /// A server whose machine is gone says nothing: the kernel has to ask, or a tunnel to it would stay

@@ -91,6 +91,15 @@ macro_rules! both {
     };
 }
 
+impl Socket {
+    /// Waits until the other side has broken off. One that has only said its last word has not, and
+    /// what it has said stays unread. Cancel safe.
+    pub async fn broken(&self) {
+        // An error of the wait itself is as good an end.
+        let _ = both!(self, stream => stream.ready(Interest::ERROR).await);
+    }
+}
+
 impl End for Socket {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(buffer);

@@ -13,7 +13,7 @@ mod timer;
 mod tls;
 
 pub use clock::{LAG, coarse, coarse_millis};
-pub use connect::{ConnectError, Place, connect, is_local_error};
+pub use connect::{ConnectError, Place, connect, greet, is_local_error};
 pub use descriptors::{Descriptors, raise_limit};
 pub use end::{End, Socket, poll_drain, poll_fill};
 pub use listen::{Acceptor, Bound, ListenAddress, ListenError, Options, Peer, bind};
