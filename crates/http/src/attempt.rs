@@ -3,9 +3,9 @@
 use std::{borrow::Cow, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Instant};
 
 use tidegate_h1::Conn;
-use tidegate_net::{ConnectError, Place, Socket, Timer, connect};
+use tidegate_net::{ConnectError, Socket, Timer};
 use tidegate_pool::{Keep, Upstream};
-use tidegate_table::{Attempt, Pick, Pool, Target};
+use tidegate_table::{Attempt, Pick, Pool};
 use tidegate_tunnel::Kind;
 use tidegate_worker::Worker;
 
@@ -128,27 +128,22 @@ async fn dial(client: &mut Client<'_>, this: &Try<'_>) -> Result<Socket, Tried> 
 }
 
 async fn connected(worker: &Worker, timer: &Timer, this: &Try<'_>) -> Result<Socket, Tried> {
-    let limit = this.pool.upstream.connect_timeout.as_duration();
-    let place = match &this.pick.server.target {
-        Target::Ip(address) => Place::Ip(*address),
-        Target::Unix(path) => Place::Unix(path),
+    tidegate_worker::dial(worker, this.pool, this.pick.server, timer)
+        .await
+        .map_err(|error| unconnected(this, error))
+}
+
+fn unconnected(this: &Try<'_>, error: ConnectError) -> Tried {
+    let cause = match error {
+        ConnectError::TimedOut(_) => Attempt::ConnectTimedOut,
+        ConnectError::Local(_) | ConnectError::Refused(_) => Attempt::ConnectFailed,
     };
-    let mut connected = connect(place, timer, limit).await;
-    if matches!(connected, Err(ConnectError::Local(_))) {
-        // Idle connections are what can be given up for a request.
-        worker.totals().connect_errors.add(1);
-        worker.idle.borrow_mut().clear();
-        connected = connect(place, timer, limit).await;
+    let verdict = this.going.after(cause, Progress { begun: false, spent: false });
+    let failure = Failure { cause, reason: error.to_string(), verdict };
+    match error {
+        ConnectError::Local(_) => Tried::Local(failure),
+        ConnectError::Refused(_) | ConnectError::TimedOut(_) => Tried::Failed(failure),
     }
-    let failure = |cause, error: ConnectError| {
-        let verdict = this.going.after(cause, Progress { begun: false, spent: false });
-        Failure { cause, reason: error.to_string(), verdict }
-    };
-    connected.map_err(|error| match error {
-        ConnectError::Local(_) => Tried::Local(failure(Attempt::ConnectFailed, error)),
-        ConnectError::Refused(_) => Tried::Failed(failure(Attempt::ConnectFailed, error)),
-        ConnectError::TimedOut(_) => Tried::Failed(failure(Attempt::ConnectTimedOut, error)),
-    })
 }
 
 fn keep(pool: &Pool) -> Keep {

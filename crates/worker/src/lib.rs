@@ -6,18 +6,22 @@
 
 mod access;
 mod carry;
+mod dial;
 mod identity;
 mod ledger;
 mod listener;
 mod memory;
+mod opening;
 mod worker;
 
 pub use access::{AccessLog, Format, MAX_TEXT, Record};
 pub use carry::{Ends, Opened, carry};
+pub use dial::{announce, dial};
 pub use identity::RequestId;
 pub use ledger::{Ledger, Tunnels};
 pub use listener::{
     Accepted, Limits, Listener, ListenerCells, ListenerLive, Open, Settings, Timeouts, accept,
 };
 pub use memory::ReplayMemory;
-pub use worker::{Line, Shared, Totals, Worker};
+pub use opening::{Introduction, Opening, Unopened, introduce};
+pub use worker::{Line, Shared, Totals, Worker, no_route};

@@ -2,6 +2,7 @@
 
 use std::{
     future::poll_fn,
+    net::IpAddr,
     rc::Rc,
     sync::{
         Arc,
@@ -53,8 +54,10 @@ pub struct Timeouts {
 pub struct Settings {
     pub limits: Limits,
     pub timeouts: Timeouts,
-    /// Whose X-Forwarded-For, -Proto, -Host and X-Request-Id are believed.
+    /// Whose X-Forwarded-For, -Proto, -Host, X-Request-Id and PROXY headers are believed.
     pub trusted: Vec<IpNet>,
+    /// Whether those begin every connection with a PROXY header.
+    pub accept_proxy: bool,
     /// Connections at once, of all workers; 0: no limit.
     pub max_connections: u32,
 }
@@ -88,6 +91,17 @@ pub struct Listener {
 pub struct Open {
     live: Arc<ListenerLive>,
     worker: usize,
+}
+
+impl Settings {
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted.iter().any(|net| net.contains(&address))
+    }
+
+    /// Whether a connection of that peer's has to begin with a PROXY header.
+    pub(crate) fn awaits_proxy(&self, peer: &Peer) -> bool {
+        self.accept_proxy && peer.ip().is_some_and(|ip| self.trusts(ip))
+    }
 }
 
 impl ListenerLive {

@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
+    net::IpAddr,
     rc::Rc,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -50,6 +51,12 @@ pub struct Shared {
     pub suspects: Suspects,
 }
 
+/// The label of what reached no route: one for the whole process, for it is a key.
+pub fn no_route() -> Arc<str> {
+    static NO_ROUTE: std::sync::LazyLock<Arc<str>> = std::sync::LazyLock::new(|| Arc::from(""));
+    Arc::clone(&NO_ROUTE)
+}
+
 /// One worker's counts about itself.
 #[derive(Debug, Default)]
 pub struct Totals {
@@ -84,6 +91,8 @@ pub struct Worker {
     pub random: RefCell<fastrand::Rng>,
     date: RefCell<(u64, String)>,
     series: RefCell<HashMap<(usize, usize, usize), Known, RandomState>>,
+    /// Whose turn it is among a pool's addresses to connect from.
+    source: Cell<usize>,
     /// While the process stops: how long a connection may wait for its next request.
     linger: Cell<Option<Duration>>,
     lines: [Cell<(u64, u32)>; 2],
@@ -100,6 +109,7 @@ impl Worker {
             random: RefCell::new(fastrand::Rng::new()),
             date: RefCell::default(),
             series: RefCell::default(),
+            source: Cell::new(0),
             linger: Cell::new(None),
             lines: Default::default(),
             shared,
@@ -186,6 +196,18 @@ impl Worker {
         };
         known.insert(key, entry);
         series
+    }
+
+    /// The next of a pool's own addresses from which a server can be connected to; `None` leaves it to
+    /// the system.
+    pub fn next_source(&self, sources: &[IpAddr], server: IpAddr) -> Option<IpAddr> {
+        let turn = self.source.get();
+        self.source.set(turn.wrapping_add(1));
+        let of_family = || {
+            let sources = sources.iter().map(IpAddr::to_canonical);
+            sources.filter(|source| source.is_ipv4() == server.is_ipv4())
+        };
+        of_family().nth(turn.checked_rem(of_family().count())?)
     }
 
     /// Whether one more line of that kind may be written now.
