@@ -30,7 +30,7 @@ use tidegate_worker::{AccessLog, Format, ListenerLive, ReplayMemory, Shared};
 use crate::{
     control::{Control, Signals},
     demo,
-    facts::{PANICS, Process},
+    facts::{Listening, PANICS, Process},
     file, logging,
     workers::{Order, Ready, Workers},
 };
@@ -201,7 +201,11 @@ fn process(
     shared: &Arc<Shared>,
     ready: &[Ready],
 ) -> Process {
-    let listener = |ready: &Ready| (ready.address.to_string(), Arc::clone(&ready.live));
+    let listener = |ready: &Ready| Listening {
+        address: ready.address.to_string(),
+        protocol: ready.engine.protocol(),
+        live: Arc::clone(&ready.live),
+    };
     Process {
         started: (SystemTime::now(), Instant::now()),
         workers: shared.workers,
@@ -240,8 +244,8 @@ fn bind_listeners(config: &Config, workers: usize) -> Result<Vec<Ready>> {
             user_timeout: listener.tcp_user_timeout.as_duration(),
             private: false,
         };
-        let settings =
-            file::settings(listener).with_context(|| format!("listener \"{}\"", listener.name))?;
+        let engine =
+            file::engine(listener).with_context(|| format!("listener \"{}\"", listener.name))?;
         let bound =
             bind(&file::address(&listener.address), &options, workers).with_context(|| {
                 format!("listener \"{}\" (--listen, or address in its [[listener]])", listener.name)
@@ -249,7 +253,8 @@ fn bind_listeners(config: &Config, workers: usize) -> Result<Vec<Ready>> {
         Ok(Ready {
             address: bound.address,
             live: ListenerLive::new(&listener.name, workers),
-            settings,
+            settings: file::settings(listener),
+            engine,
             sockets: bound.sockets,
         })
     };

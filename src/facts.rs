@@ -19,6 +19,13 @@ pub(crate) static PANICS: AtomicU64 = AtomicU64::new(0);
 /// A worker looks at its clock this often.
 const ALIVE_EVERY: Duration = Duration::from_secs(1);
 
+/// A listener, as it tells about itself.
+pub(crate) struct Listening {
+    pub(crate) address: String,
+    pub(crate) protocol: &'static str,
+    pub(crate) live: Arc<ListenerLive>,
+}
+
 /// The process, as it tells about itself.
 pub(crate) struct Process {
     pub(crate) started: (SystemTime, Instant),
@@ -26,7 +33,7 @@ pub(crate) struct Process {
     pub(crate) state_dir: Option<PathBuf>,
     pub(crate) descriptors: Descriptors,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) listeners: Vec<(String, Arc<ListenerLive>)>,
+    pub(crate) listeners: Vec<Listening>,
     pub(crate) serving: AtomicBool,
     pub(crate) last_reload: Mutex<Option<Reload>>,
 }
@@ -34,7 +41,7 @@ pub(crate) struct Process {
 impl Process {
     /// Client connections open now, tunnels among them.
     pub(crate) fn open(&self) -> u64 {
-        self.listeners.iter().map(|(_, live)| u64::from(live.open())).sum()
+        self.listeners.iter().map(|listener| u64::from(listener.live.open())).sum()
     }
 
     /// How long ago each worker was last seen alive, beyond the time between two looks.
@@ -71,10 +78,10 @@ impl StatusSource for Process {
 
 impl Totals for Process {
     fn listeners(&self) -> Vec<ListenerTotals> {
-        let totals = |(address, live): &(String, Arc<ListenerLive>)| ListenerTotals {
+        let totals = |Listening { address, protocol, live }: &Listening| ListenerTotals {
             name: live.name.to_string(),
             address: address.clone(),
-            protocol: "http",
+            protocol,
             connections_active: live.cells.sum(|cells| cells.active.value()),
             connections_total: live.cells.sum(|cells| cells.accepted.value()),
             tunnels: live.tunnels(),

@@ -4,12 +4,15 @@ use std::{path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::{Result, bail};
 use tidegate_config::{
-    Config, ListenAddress, Listener, Loaded, Problem, Protocol, load, upstream_hash,
+    Config, ListenAddress, Listener, Loaded, Problem, Protocol, SniRule, Tcp, load, upstream_hash,
 };
 use tidegate_discover::{Resolver, Unresolved};
 use tidegate_model::{Template, UpstreamSpec, template::Variable};
+use tidegate_stream::Routing;
 use tidegate_table::{FilePool, FileState, Routes};
 use tidegate_worker::{Limits, Settings, Timeouts};
+
+use crate::workers::Engine;
 
 /// `tidegate check`.
 pub(crate) fn check(path: &Path) -> ExitCode {
@@ -78,17 +81,9 @@ fn bind_environment(template: &mut Template) {
 }
 
 /// How a listener treats its clients.
-///
-/// # Errors
-/// When it speaks what is read already and not served yet.
-pub(crate) fn settings(listener: &Listener) -> Result<Settings> {
-    match listener.protocol {
-        Protocol::Http { accept_proxy: false } => {}
-        Protocol::Http { accept_proxy: true } => bail!("accept_proxy is not wired yet"),
-        Protocol::Tcp(_) | Protocol::Udp(_) => bail!("tcp and udp are not wired yet"),
-    }
+pub(crate) fn settings(listener: &Listener) -> Settings {
     let timeouts = &listener.timeouts;
-    Ok(Settings {
+    Settings {
         limits: Limits {
             target: listener.limits.target,
             head: listener.limits.head,
@@ -101,7 +96,28 @@ pub(crate) fn settings(listener: &Listener) -> Result<Settings> {
             send: timeouts.send.as_duration(),
         },
         trusted: listener.trusted_proxies.clone(),
+        accept_proxy: match &listener.protocol {
+            Protocol::Http { accept_proxy } => *accept_proxy,
+            Protocol::Tcp(tcp) => tcp.accept_proxy,
+            Protocol::Udp(_) => false,
+        },
         max_connections: listener.max_connections,
+    }
+}
+
+/// What serves a listener.
+///
+/// # Errors
+/// When it speaks what is read already and not served yet.
+pub(crate) fn engine(listener: &Listener) -> Result<Engine> {
+    Ok(match &listener.protocol {
+        Protocol::Http { .. } => Engine::Http,
+        Protocol::Tcp(Tcp { upstream, sni, .. }) => {
+            let rule = |rule: &SniRule| (rule.pattern.clone(), rule.upstream.clone());
+            let rules = sni.iter().map(rule).collect();
+            Engine::Tcp(Arc::new(Routing { upstream: upstream.clone(), rules }))
+        }
+        Protocol::Udp(_) => bail!("udp is not wired yet"),
     })
 }
 

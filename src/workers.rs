@@ -11,6 +11,7 @@ use std::{
 };
 
 use tidegate_net::{Acceptor, ListenAddress};
+use tidegate_stream::Routing;
 use tidegate_worker::{Listener, ListenerLive, Settings, Shared, Worker, accept};
 use tokio::{
     runtime::{Builder, LocalOptions},
@@ -18,6 +19,7 @@ use tokio::{
         Notify,
         mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     },
+    task::spawn_local,
 };
 
 use crate::EX_SOFTWARE;
@@ -40,11 +42,29 @@ pub(crate) enum Order {
     Wake(Vec<u32>),
 }
 
+/// What serves a listener.
+#[derive(Clone)]
+pub(crate) enum Engine {
+    Http,
+    Tcp(Arc<Routing>),
+}
+
+impl Engine {
+    /// The word for what it speaks.
+    pub(crate) fn protocol(&self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Tcp(_) => "tcp",
+        }
+    }
+}
+
 /// A listener, ready to be shared out.
 pub(crate) struct Ready {
     pub(crate) address: ListenAddress,
     pub(crate) live: Arc<ListenerLive>,
     pub(crate) settings: Settings,
+    pub(crate) engine: Engine,
     /// One for each worker.
     pub(crate) sockets: Vec<OwnedFd>,
 }
@@ -59,10 +79,18 @@ pub(crate) struct Workers {
 #[derive(Clone)]
 pub(crate) struct Orders(Vec<UnboundedSender<Order>>);
 
+/// One worker's part of a listener.
+struct Share {
+    address: ListenAddress,
+    listener: Listener,
+    engine: Engine,
+    socket: OwnedFd,
+}
+
 struct Post {
     index: usize,
     shared: Arc<Shared>,
-    listeners: Vec<(ListenAddress, Listener, OwnedFd)>,
+    listeners: Vec<Share>,
     orders: UnboundedReceiver<Order>,
 }
 
@@ -84,7 +112,8 @@ impl Workers {
                     live: Arc::clone(&ready.live),
                     settings: ready.settings.clone(),
                 };
-                Some((ready.address.clone(), listener, ready.sockets.pop()?))
+                let (address, engine) = (ready.address.clone(), ready.engine.clone());
+                Some(Share { address, listener, engine, socket: ready.sockets.pop()? })
             });
             let (sender, receiver) = unbounded_channel();
             let post = Post {
@@ -139,6 +168,25 @@ impl tidegate_operate::Workers for Orders {
     }
 }
 
+impl Share {
+    /// Begins to take what comes in, until `close` is told.
+    fn serve(self, worker: &Rc<Worker>, close: &Rc<Notify>) -> io::Result<()> {
+        let Self { address, listener, engine, socket } = self;
+        let (worker, listener, close) = (Rc::clone(worker), Rc::new(listener), Rc::clone(close));
+        let acceptor = Acceptor::new(&address, socket)?;
+        match engine {
+            Engine::Http => {
+                spawn_local(accept(worker, listener, acceptor, close, tidegate_http::take));
+            }
+            Engine::Tcp(routing) => {
+                let take = move |accepted| tidegate_stream::take(&routing, accepted);
+                spawn_local(accept(worker, listener, acceptor, close, take));
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Post {
     /// A process without one of its workers would leave connections in that one's queues for ever.
     fn guard(self) {
@@ -160,18 +208,10 @@ impl Post {
 
     async fn serve(mut self) -> io::Result<()> {
         let worker = Worker::new(self.index, self.shared);
-        let mut house = tokio::task::spawn_local(Rc::clone(&worker).keep_house());
+        let mut house = spawn_local(Rc::clone(&worker).keep_house());
         let close = Rc::new(Notify::new());
-        for (address, listener, socket) in self.listeners {
-            let acceptor = Acceptor::new(&address, socket)?;
-            let accepting = accept(
-                Rc::clone(&worker),
-                Rc::new(listener),
-                acceptor,
-                Rc::clone(&close),
-                tidegate_http::take,
-            );
-            tokio::task::spawn_local(accepting);
+        for share in self.listeners {
+            share.serve(&worker, &close)?;
         }
         // An order that is here already must find the listeners waiting for it.
         tokio::task::yield_now().await;

@@ -25,6 +25,9 @@ mod real_clients; // the websockets of Rust and Python, end to end
 mod tunnels; // bytes, half-close, time-outs, survival of every change
 mod websocket; // upgrades, what opens a tunnel and what does not
 
+// Connections and datagrams as they come.
+mod stream_tcp; // tcp listeners: carrying, the next server, changes, limits, the access log
+
 // Changes.
 mod durability; // what a 200 means: kill -9, torn tails, full disks, SIGHUP
 mod dyups; // Tengine's conformance cases C1 to C73, by number
