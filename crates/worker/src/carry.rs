@@ -2,11 +2,11 @@
 //! is gone, but for its line in the access log.
 
 use std::{
-    future::poll_fn,
+    pin::Pin,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tidegate_net::{Peer, Socket, Timer, coarse_millis};
@@ -44,6 +44,8 @@ struct Running {
     card: Arc<Card>,
     place: u32,
     pump: Pump<Socket, Socket>,
+    /// How long it may stay as it is, and since when.
+    patience: (u64, Duration),
     timer: Timer,
     log: Option<Box<(Record, Instant)>>,
     /// Bytes to the client and to the server that were counted.
@@ -69,49 +71,53 @@ pub fn carry(worker: Rc<Worker>, ends: Ends, opened: Opened) {
     let (card, place) = worker.shared.tunnels.enter(worker.index, entry);
     open.ledger().open();
     lease.state().cells.of(worker.index).tunnels.add(1);
+    let pump = Pump::new(kind, client, server, start);
     let running = Running {
         worker,
         lease: lease.into_tunnel(),
         open,
         card,
         place,
-        pump: Pump::new(kind, client, server, start),
+        patience: pump.patience(),
+        pump,
         timer,
         log: record.map(|record| Box::new((*record, started))),
         counted: [0; 2],
         cause: None,
     };
-    tokio::task::spawn_local(run(running));
+    running.timer.set(running.patience.1);
+    tokio::task::spawn_local(running);
 }
 
-async fn run(mut running: Running) {
-    let mut patience = running.pump.patience();
-    running.timer.set(patience.1);
-    let cause = poll_fn(|cx| {
+/// A future by hand: written as `async`, it would hold everything twice.
+impl Future for Running {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
         loop {
-            let ended = running.poll(cx);
-            let now = running.pump.patience();
-            if now != patience {
-                patience = now;
-                running.timer.set(patience.1);
+            let mut ended = this.carry(cx);
+            let patience = this.pump.patience();
+            if patience != this.patience {
+                this.patience = patience;
+                this.timer.set(patience.1);
             }
-            if ended.is_ready() {
-                return ended;
+            if ended.is_pending() {
+                ready!(this.timer.poll_expired(cx));
+                ended = this.pump.expired(&this.card);
+                this.timer.set(this.patience.1);
             }
-            ready!(running.timer.poll_expired(cx));
-            if let Poll::Ready(cause) = running.pump.expired(&running.card) {
-                return Poll::Ready(cause);
+            if let Poll::Ready(cause) = ended {
+                this.cause = Some(cause);
+                return Poll::Ready(());
             }
-            running.timer.set(patience.1);
         }
-    });
-    let cause = cause.await;
-    running.cause = Some(cause);
+    }
 }
 
 impl Running {
     /// Moves what can be moved, and counts it.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Close> {
+    fn carry(&mut self, cx: &mut Context<'_>) -> Poll<Close> {
         let ended = self.pump.poll(cx, &self.worker.scratch, &self.card);
         let moved = self.pump.moved();
         if moved != self.counted {
