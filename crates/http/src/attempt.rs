@@ -3,6 +3,7 @@
 use std::{borrow::Cow, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Instant};
 
 use tidegate_h1::Conn;
+use tidegate_model::upstream::SendProxy;
 use tidegate_net::{ConnectError, Socket, Timer};
 use tidegate_pool::{Keep, Upstream};
 use tidegate_table::{Attempt, Pick, Pool};
@@ -76,7 +77,9 @@ pub(crate) async fn attempt(
         return Tried::Left;
     }
     let kept = || client.side.worker.idle.borrow_mut().take(&pool.live, state.id());
-    let (mut upstream, reused) = match if fresh { None } else { kept() } {
+    // A connection that was introduced as one client's is not for another one.
+    let introduces = pool.upstream.send_proxy != SendProxy::Off;
+    let (mut upstream, reused) = match if fresh || introduces { None } else { kept() } {
         Some(upstream) => (upstream, true),
         None => match Box::pin(dial(client, &this)).await {
             Ok(socket) => (Upstream::new(socket), false),
@@ -86,12 +89,15 @@ pub(crate) async fn attempt(
     if state.is_gone() {
         return Tried::Left;
     }
+    if introduces && let Err(tried) = told(client, &this, &mut upstream).await {
+        return tried;
+    }
     let head: Cow<'_, [u8]> = job.head.for_server(pick.server.spec.address.as_str());
     let sending = Sending::new(&head, job.body, job.max_body, replay);
     let mut exchange = Exchange::new(client, &mut upstream.conn, &this, sending);
     match exchange.run().await {
         Exchanged::Answered(answered) => {
-            if answered.keep_server {
+            if answered.keep_server && !introduces {
                 client.side.worker.idle.borrow_mut().put(&pool.live, state, upstream, &keep(pool));
             }
             Tried::Answered(answered)
@@ -129,6 +135,19 @@ async fn dial(client: &mut Client<'_>, this: &Try<'_>) -> Result<Socket, Tried> 
 
 async fn connected(worker: &Worker, timer: &Timer, this: &Try<'_>) -> Result<Socket, Tried> {
     tidegate_worker::dial(worker, this.pool, this.pick.server, timer)
+        .await
+        .map_err(|error| unconnected(this, error))
+}
+
+/// Tells a new connection whom it is for.
+async fn told(
+    client: &mut Client<'_>,
+    this: &Try<'_>,
+    upstream: &mut Upstream,
+) -> Result<(), Tried> {
+    let Client { side, conn } = client;
+    let ends = side.from.addresses(&conn.end);
+    tidegate_worker::announce(this.pool, &mut upstream.conn.end, ends.as_ref(), side.timer)
         .await
         .map_err(|error| unconnected(this, error))
 }

@@ -9,12 +9,12 @@ use tidegate_table::{Affinity, Hashed, Pool, Series, Snapshot};
 use tidegate_wire::{
     Body, Facts, Refusal, Version, is_field_value_ok, judge_request, normalize_path,
 };
-use tidegate_worker::{MAX_TEXT, Record, RequestId};
+use tidegate_worker::{MAX_TEXT, Record, RequestId, no_route};
 
 use crate::{
     connection::Side,
     edit::{self, Told},
-    identity::{client_ip, is_trusted},
+    identity::client_ip,
     sticky,
     variables::{SERVER_MARK, Variables},
 };
@@ -143,7 +143,7 @@ pub(crate) fn unreadable(
     let id = worker.request_id();
     let series = worker.series(side.listener, &no_route(), worker.shared.table.nowhere());
     let record = worker.shared.access.as_ref().map(|_| {
-        let record = Record::new(&side.listener.live.name, side.peer.ip(), id.as_str());
+        let record = Record::new(&side.listener.live.name, side.from.peer.ip(), id.as_str());
         Box::new(record)
     });
     Refused {
@@ -153,12 +153,6 @@ pub(crate) fn unreadable(
         to_head: false,
         seen: Seen { id, started, series, record },
     }
-}
-
-/// The label of requests that reached no route: one for the whole process, for it is a key.
-pub(crate) fn no_route() -> Arc<str> {
-    static NO_ROUTE: std::sync::LazyLock<Arc<str>> = std::sync::LazyLock::new(|| Arc::from(""));
-    Arc::clone(&NO_ROUTE)
 }
 
 /// A text of the client's, as the access log keeps it.
@@ -189,7 +183,7 @@ impl<'r> Asked<'r> {
         headers: &'r [Header<'r>],
     ) -> Self {
         let nets = &side.listener.settings.trusted;
-        let trusted = side.peer.ip().is_some_and(|ip| is_trusted(nets, ip));
+        let trusted = side.from.peer.ip().is_some_and(|ip| side.listener.settings.trusts(ip));
         let received = || {
             let field = headers.iter().find(|h| h.name.eq_ignore_ascii_case("x-request-id"))?;
             RequestId::received(field.value)
@@ -204,7 +198,7 @@ impl<'r> Asked<'r> {
             source,
             host,
             trusted,
-            ip: client_ip(side.peer, nets, headers),
+            ip: client_ip(&side.from.peer, nets, headers),
             id,
             started,
         }
@@ -314,7 +308,8 @@ impl<'r> Asked<'r> {
         label: &Arc<str>,
     ) -> Result<ServerHead, Box<Refused>> {
         let mut bytes = Vec::with_capacity(512);
-        let told = Told { peer: self.side.peer.ip(), trusted: self.trusted, id: &self.id, upgrade };
+        let told =
+            Told { peer: self.side.from.peer.ip(), trusted: self.trusted, id: &self.id, upgrade };
         let host = self.host_field(pool, path);
         if host.split(SERVER_MARK).any(|text| !is_field_value_ok(text.as_bytes())) {
             return Err(self.refuse(400, "the Host for the server would not be one", Some(label)));

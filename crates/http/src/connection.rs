@@ -1,11 +1,18 @@
 //! A client's connection: it waits for a request without a buffer, serves it in a future of its
 //! own that is dropped afterwards, and waits again. Kept small, for most of them only wait.
 
-use std::{future::poll_fn, rc::Rc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    rc::Rc,
+    task::Poll,
+    time::{Duration, Instant},
+};
 
 use tidegate_h1::Conn;
 use tidegate_net::{End, Peer, Socket, Timer, coarse};
-use tidegate_worker::{Accepted, Ends, Listener, Open, Worker, carry};
+use tidegate_worker::{
+    Accepted, Ends, Introduction, Listener, Open, Opening, Worker, carry, introduce, no_route,
+};
 
 use crate::{
     answer, begin,
@@ -26,7 +33,7 @@ const LINGER_SHORTLY: Duration = Duration::from_secs(1);
 pub(crate) struct Side<'c> {
     pub(crate) worker: &'c Rc<Worker>,
     pub(crate) listener: &'c Rc<Listener>,
-    pub(crate) peer: &'c Peer,
+    pub(crate) from: &'c Introduction,
     pub(crate) timer: &'c Timer,
 }
 
@@ -50,12 +57,19 @@ pub fn take(accepted: Accepted) {
 async fn serve(worker: Rc<Worker>, listener: Rc<Listener>, socket: Socket, peer: Peer, open: Open) {
     let timer = worker.timers.timer();
     let mut conn = Conn::new(socket);
+    let mut from = Introduction::of(peer);
+    if listener.settings.accept_proxy {
+        match Box::pin(introduced(&worker, &listener, &mut conn, &from, &timer)).await {
+            Some(introduced) => from = introduced,
+            None => return,
+        }
+    }
     let mut patience = listener.settings.timeouts.header;
     loop {
         if conn.ahead().is_empty() && !wait(&mut conn, &timer, worker.patience(patience)).await {
             return;
         }
-        let side = Side { worker: &worker, listener: &listener, peer: &peer, timer: &timer };
+        let side = Side { worker: &worker, listener: &listener, from: &from, timer: &timer };
         let client = Client { side, conn: &mut conn };
         // In a box, so that a connection that waits does not carry the room for a request.
         match Box::pin(turn(client)).await {
@@ -71,11 +85,35 @@ async fn serve(worker: Rc<Worker>, listener: Rc<Listener>, socket: Socket, peer:
             Turn::Cut => return,
             Turn::Tunnel(opened) => {
                 // The tunnel's own small task replaces this one.
-                carry(worker, Ends { client: conn.end, peer, timer, open }, *opened);
+                carry(worker, Ends { client: conn.end, peer: from.peer, timer, open }, *opened);
                 return;
             }
         }
     }
+}
+
+/// Reads the PROXY header, if there has to be one. Where it should be and is not, whoever speaks is
+/// not the proxy that was trusted, and is told nothing.
+async fn introduced(
+    worker: &Rc<Worker>,
+    listener: &Rc<Listener>,
+    conn: &mut Conn<Socket>,
+    from: &Introduction,
+    timer: &Timer,
+) -> Option<Introduction> {
+    let (started, mut opening) = (Instant::now(), Opening::default());
+    let introduced =
+        introduce(worker, listener, &mut conn.end, from.peer, timer, &mut opening).await;
+    conn.put_back(opening.into_bytes());
+    let (status, reason) = match introduced {
+        Ok(introduced) => return Some(introduced),
+        Err(unopened) => unopened.refusal()?,
+    };
+    let side = Side { worker, listener, from, timer };
+    let mut refused = begin::unreadable(&side, started, status, reason.into());
+    refused.tell(&side);
+    refused.seen.account(&side, status, 0, 0);
+    None
 }
 
 /// Waits for the first byte of a request; `false` when there will be none.
@@ -117,7 +155,7 @@ async fn turn_away(worker: Rc<Worker>, listener: Rc<Listener>, socket: Socket, _
     let timer = worker.timers.timer();
     let mut conn = Conn::new(socket);
     let id = worker.request_id();
-    let route = begin::no_route();
+    let route = no_route();
     worker.series(&listener, &route, worker.shared.table.nowhere()).of(worker.index).count(503);
     let answer = answer::Answer { status: 503, keep_alive: false, to_head: false };
     if answer::send(&worker, &mut conn, &timer, listener.settings.timeouts.send, answer, &id)

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use tidegate_net::Peer;
 
-pub(crate) fn is_trusted(trusted: &[IpNet], address: IpAddr) -> bool {
+fn is_trusted(trusted: &[IpNet], address: IpAddr) -> bool {
     trusted.iter().any(|net| net.contains(&address))
 }
 

@@ -104,12 +104,9 @@ fn is_one_line(bytes: &[u8]) -> bool {
 
 /// Answers a request that no server will see.
 async fn refuse(client: Client<'_>, refused: Refused) -> Turn {
-    let Refused { status, reason, keep_alive, to_head, mut seen } = refused;
     let Client { side, conn } = client;
-    if side.worker.may_log(Line::Refusal) {
-        let (request, listener) = (seen.id.as_str(), &*side.listener.live.name);
-        tracing::info!(request, listener, peer = %side.peer, status, reason = &*reason, "request refused");
-    }
+    refused.tell(&side);
+    let Refused { status, keep_alive, to_head, mut seen, .. } = refused;
     let keep_alive = keep_alive && !side.worker.is_stopping();
     let answer = Answer { status, keep_alive, to_head };
     let limit = side.listener.settings.timeouts.send;
@@ -124,6 +121,17 @@ pub(crate) fn after_refusal(sent: bool, keep_alive: bool, status: u16) -> Turn {
         (true, false) if status == 408 => Turn::CloseSoon,
         (true, false) => Turn::Close,
         (false, _) => Turn::Cut,
+    }
+}
+
+impl Refused {
+    /// Says why, where an operator looks.
+    pub(crate) fn tell(&self, side: &Side<'_>) {
+        if side.worker.may_log(Line::Refusal) {
+            let (request, listener) = (self.seen.id.as_str(), &*side.listener.live.name);
+            let Self { status, reason, .. } = self;
+            tracing::info!(request, listener, peer = %side.from.peer, status, reason = &**reason, "request refused");
+        }
     }
 }
 
