@@ -4,6 +4,7 @@
 
 mod clock;
 mod connect;
+mod datagram;
 mod descriptors;
 mod end;
 mod listen;
@@ -14,6 +15,7 @@ mod tls;
 
 pub use clock::{LAG, coarse, coarse_millis};
 pub use connect::{ConnectError, Place, connect, greet, is_local_error};
+pub use datagram::{DatagramLink, Datagrams, Way, bind_datagrams};
 pub use descriptors::{Descriptors, raise_limit};
 pub use end::{End, Socket, poll_drain, poll_fill};
 pub use listen::{Acceptor, Bound, ListenAddress, ListenError, Options, Peer, bind};

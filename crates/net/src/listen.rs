@@ -71,10 +71,14 @@ pub fn bind(
         ListenAddress::Tcp(ip) => bind_tcp(*ip, options, workers),
         ListenAddress::Unix(path) => bind_unix(path, options, workers),
     };
-    bound.map_err(|error| match error.kind() {
+    bound.map_err(|error| unbound(address, error))
+}
+
+pub(crate) fn unbound(address: &ListenAddress, error: io::Error) -> ListenError {
+    match error.kind() {
         ErrorKind::AddrInUse => ListenError::Taken(address.clone()),
         _ => ListenError::Other { address: address.clone(), error },
-    })
+    }
 }
 
 fn bind_tcp(address: SocketAddr, options: &Options, workers: usize) -> io::Result<Bound> {
