@@ -20,7 +20,9 @@ use tidegate_config::{
 use tidegate_discover::{Renewal, Resolver};
 use tidegate_health::Checks;
 use tidegate_model::Address;
-use tidegate_net::{Bound, Descriptors, Options as SocketOptions, bind, raise_limit};
+use tidegate_net::{
+    Bound, Descriptors, Options as SocketOptions, bind, bind_datagrams, raise_limit,
+};
 use tidegate_operate::Operate;
 use tidegate_pool::Budget;
 use tidegate_table::{Options, Table};
@@ -32,7 +34,7 @@ use crate::{
     demo,
     facts::{Listening, PANICS, Process},
     file, logging,
-    workers::{Order, Ready, Workers},
+    workers::{Engine, Order, Ready, Workers},
 };
 
 /// Probes in flight at once, however many descriptors there are.
@@ -244,12 +246,14 @@ fn bind_listeners(config: &Config, workers: usize) -> Result<Vec<Ready>> {
             user_timeout: listener.tcp_user_timeout.as_duration(),
             private: false,
         };
-        let engine =
-            file::engine(listener).with_context(|| format!("listener \"{}\"", listener.name))?;
-        let bound =
-            bind(&file::address(&listener.address), &options, workers).with_context(|| {
-                format!("listener \"{}\" (--listen, or address in its [[listener]])", listener.name)
-            })?;
+        let (engine, address) = (file::engine(listener), file::address(&listener.address));
+        let bound = match engine {
+            Engine::Http | Engine::Tcp(_) => bind(&address, &options, workers),
+            Engine::Udp(_) => bind_datagrams(&address, workers),
+        };
+        let bound = bound.with_context(|| {
+            format!("listener \"{}\" (--listen, or address in its [[listener]])", listener.name)
+        })?;
         Ok(Ready {
             address: bound.address,
             live: ListenerLive::new(&listener.name, workers),

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use tidegate_admin::{Facts, ListenerTotals, Reload, StatusSource, Totals};
+use tidegate_admin::{DatagramTotals, Facts, ListenerTotals, Reload, StatusSource, Totals};
 use tidegate_net::{Descriptors, coarse_millis};
 use tidegate_worker::{ListenerLive, Shared};
 
@@ -85,6 +85,12 @@ impl Totals for Process {
             connections_active: live.cells.sum(|cells| cells.active.value()),
             connections_total: live.cells.sum(|cells| cells.accepted.value()),
             tunnels: live.tunnels(),
+            datagrams: (*protocol == "udp").then(|| DatagramTotals {
+                to_server: live.cells.sum(|cells| cells.udp.to_server.value()),
+                to_client: live.cells.sum(|cells| cells.udp.to_client.value()),
+                dropped: live.cells.sum(|cells| cells.udp.dropped.value()),
+                evicted: live.cells.sum(|cells| cells.udp.evicted.value()),
+            }),
         };
         self.listeners.iter().map(totals).collect()
     }

@@ -2,13 +2,12 @@
 
 use std::{path::Path, process::ExitCode, sync::Arc};
 
-use anyhow::{Result, bail};
 use tidegate_config::{
     Config, ListenAddress, Listener, Loaded, Problem, Protocol, SniRule, Tcp, load, upstream_hash,
 };
 use tidegate_discover::{Resolver, Unresolved};
 use tidegate_model::{Template, UpstreamSpec, template::Variable};
-use tidegate_stream::Routing;
+use tidegate_stream::{Routing, UdpSettings};
 use tidegate_table::{FilePool, FileState, Routes};
 use tidegate_worker::{Limits, Settings, Timeouts};
 
@@ -106,19 +105,21 @@ pub(crate) fn settings(listener: &Listener) -> Settings {
 }
 
 /// What serves a listener.
-///
-/// # Errors
-/// When it speaks what is read already and not served yet.
-pub(crate) fn engine(listener: &Listener) -> Result<Engine> {
-    Ok(match &listener.protocol {
+pub(crate) fn engine(listener: &Listener) -> Engine {
+    match &listener.protocol {
         Protocol::Http { .. } => Engine::Http,
         Protocol::Tcp(Tcp { upstream, sni, .. }) => {
             let rule = |rule: &SniRule| (rule.pattern.clone(), rule.upstream.clone());
             let rules = sni.iter().map(rule).collect();
             Engine::Tcp(Arc::new(Routing { upstream: upstream.clone(), rules }))
         }
-        Protocol::Udp(_) => bail!("udp is not wired yet"),
-    })
+        Protocol::Udp(udp) => Engine::Udp(UdpSettings {
+            upstream: udp.upstream.clone(),
+            idle_timeout: udp.idle_timeout.as_duration(),
+            max_sessions: udp.max_sessions,
+            responses: udp.responses,
+        }),
+    }
 }
 
 pub(crate) fn address(address: &ListenAddress) -> tidegate_net::ListenAddress {

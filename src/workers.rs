@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-use tidegate_net::{Acceptor, ListenAddress};
-use tidegate_stream::Routing;
+use tidegate_net::{Acceptor, Datagrams, ListenAddress};
+use tidegate_stream::{Routing, UdpSettings, serve_datagrams};
 use tidegate_worker::{Listener, ListenerLive, Settings, Shared, Worker, accept};
 use tokio::{
     runtime::{Builder, LocalOptions},
@@ -47,6 +47,7 @@ pub(crate) enum Order {
 pub(crate) enum Engine {
     Http,
     Tcp(Arc<Routing>),
+    Udp(UdpSettings),
 }
 
 impl Engine {
@@ -55,6 +56,7 @@ impl Engine {
         match self {
             Self::Http => "http",
             Self::Tcp(_) => "tcp",
+            Self::Udp(_) => "udp",
         }
     }
 }
@@ -169,18 +171,23 @@ impl tidegate_operate::Workers for Orders {
 }
 
 impl Share {
-    /// Begins to take what comes in, until `close` is told.
+    /// Begins to take what comes in: connections until `close` is told, datagrams to the end.
     fn serve(self, worker: &Rc<Worker>, close: &Rc<Notify>) -> io::Result<()> {
         let Self { address, listener, engine, socket } = self;
         let (worker, listener, close) = (Rc::clone(worker), Rc::new(listener), Rc::clone(close));
-        let acceptor = Acceptor::new(&address, socket)?;
+        let connections = |socket| Acceptor::new(&address, socket);
         match engine {
             Engine::Http => {
+                let acceptor = connections(socket)?;
                 spawn_local(accept(worker, listener, acceptor, close, tidegate_http::take));
             }
             Engine::Tcp(routing) => {
                 let take = move |accepted| tidegate_stream::take(&routing, accepted);
-                spawn_local(accept(worker, listener, acceptor, close, take));
+                spawn_local(accept(worker, listener, connections(socket)?, close, take));
+            }
+            Engine::Udp(settings) => {
+                let datagrams = Datagrams::new(&address, socket)?;
+                spawn_local(serve_datagrams(worker, listener, settings, datagrams));
             }
         }
         Ok(())

@@ -95,7 +95,8 @@ fn a_client_that_has_said_everything_at_once_is_answered() {
 /// SMTP, MySQL and their like.
 #[test]
 fn a_server_may_speak_first() {
-    let edge = edge(&[&greeting("220 ready")]).start();
+    let origin = greeting("220 ready");
+    let edge = edge(&[&origin]).start();
     let mut client = client(&edge);
     assert_eq!(client.exactly(9).unwrap(), b"220 ready");
     echoes(&mut client, b"EHLO a");

@@ -27,7 +27,7 @@ use tidegate_operate::Operate;
 use tidegate_table::Table;
 use tidegate_tunnel::Register;
 
-pub use metrics::{ListenerTotals, Totals};
+pub use metrics::{DatagramTotals, ListenerTotals, Totals};
 pub use serve::{AdminListener, serve, serve_metrics};
 pub use status::{Facts, Outcome, Reload, StatusSource};
 

@@ -1,6 +1,7 @@
 //! `/metrics` for Prometheus. Nothing is kept between scrapes: every number is read where it is
 //! counted, on a thread of its own, family by family. See `rows` for the servers it speaks of.
 
+mod listeners;
 mod page;
 mod pools;
 mod process;
@@ -61,9 +62,22 @@ pub struct ListenerTotals {
     pub name: String,
     pub address: String,
     pub protocol: &'static str,
+    /// Sessions of a udp listener.
     pub connections_active: u64,
     pub connections_total: u64,
     pub tunnels: Tunnels,
+    /// Of a udp listener.
+    pub datagrams: Option<DatagramTotals>,
+}
+
+/// The datagrams of one listener.
+#[derive(Clone, Copy, Debug)]
+pub struct DatagramTotals {
+    pub to_server: u64,
+    pub to_client: u64,
+    pub dropped: u64,
+    /// Sessions that gave way to others.
+    pub evicted: u64,
 }
 
 pub(crate) async fn page(State(context): State<Arc<Context>>) -> Result<Response, Problem> {
@@ -78,7 +92,7 @@ fn render(admin: &Admin) -> String {
     about(&mut page, &facts, listed.snapshot.generation);
     changes(&mut page, &admin.table.changes());
     let listeners = admin.totals.listeners();
-    connections(&mut page, &listeners);
+    listeners::families(&mut page, &listeners);
     tunnels::families(&mut page, &listeners, &admin.operate.drains());
     pools::families(&mut page, &listed, admin.table.nowhere());
     servers::families(&mut page, &listed);
@@ -126,19 +140,6 @@ fn changes(page: &mut Page, totals: &ChangeTotals) {
         "From the start of a change to its visibility on every worker.",
         |samples| samples.distribution(&[], &totals.seconds),
     );
-}
-
-fn connections(page: &mut Page, listeners: &[ListenerTotals]) {
-    page.gauge("tidegate_connections_active", "Client connections open.", |samples| {
-        for listener in listeners {
-            samples.count(&[("listener", &listener.name)], listener.connections_active);
-        }
-    });
-    page.counter("tidegate_connections_total", "Client connections accepted.", |samples| {
-        for listener in listeners {
-            samples.count(&[("listener", &listener.name)], listener.connections_total);
-        }
-    });
 }
 
 fn trouble(page: &mut Page, totals: &dyn Totals) {

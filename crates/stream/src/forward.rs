@@ -78,19 +78,15 @@ impl Forwarding {
 
     fn pick<'p>(&mut self, pool: &'p Pool) -> Result<Pick<'p>, NoServer> {
         let worker = &self.client.worker;
-        let cells = pool.live.cells.of(worker.index);
         let ask = Ask {
             tried: &self.tries.failed,
             affinity: &affinity(pool, self.client.from.peer.ip()),
             now: coarse_millis(),
             random: &worker.random,
         };
-        if self.tries.count == 0 {
-            cells.begin(ask.now);
-        }
         let pick = pool.pick(&ask)?;
         if let Some(cause) = self.last.take() {
-            cells.retries(cause).add(1);
+            pool.live.cells.of(worker.index).retries(cause).add(1);
         }
         self.tries.begin();
         Ok(pick)

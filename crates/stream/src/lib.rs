@@ -7,6 +7,8 @@ mod connection;
 mod forward;
 mod going;
 mod routing;
+mod udp;
 
 pub use connection::take;
 pub use routing::Routing;
+pub use udp::{UdpSettings, serve as serve_datagrams};

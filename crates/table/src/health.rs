@@ -101,7 +101,7 @@ pub enum Ailment {
 
 impl Health {
     /// Whether anything but passive failures keeps it out. One load as long as nothing does.
-    pub(crate) fn is_out(&self, now: u64) -> bool {
+    pub fn is_out(&self, now: u64) -> bool {
         self.marks.load(Relaxed) != 0 && self.ailment(now).is_some()
     }
 

@@ -186,7 +186,8 @@ impl ServerState {
         let _ = self.failures.checked.compare_exchange(at, before, Relaxed, Relaxed);
     }
 
-    pub(crate) fn has_failed_since(&self, at: u64) -> bool {
+    /// Whether a failure was counted at that time or later.
+    pub fn has_failed_since(&self, at: u64) -> bool {
         self.failures.fails.load(Relaxed) > 0 && self.failures.accessed.load(Relaxed) >= at
     }
 
@@ -210,7 +211,7 @@ impl ServerState {
 
     /// It has answered a request, or passed a probe, although failures kept it out: they are
     /// forgotten.
-    pub(crate) fn recover(&self, spec: &ServerSpec) {
+    pub fn recover(&self, spec: &ServerSpec) {
         let fails = self.fails();
         if fails > 0 && spec.max_fails > 0 && fails >= spec.max_fails {
             self.health.ramp();

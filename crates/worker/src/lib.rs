@@ -20,7 +20,8 @@ pub use dial::{announce, dial};
 pub use identity::RequestId;
 pub use ledger::{Ledger, Tunnels};
 pub use listener::{
-    Accepted, Limits, Listener, ListenerCells, ListenerLive, Open, Settings, Timeouts, accept,
+    Accepted, Limits, Listener, ListenerCells, ListenerLive, Open, Settings, Timeouts, UdpCells,
+    accept,
 };
 pub use memory::ReplayMemory;
 pub use opening::{Introduction, Opening, Unopened, introduce};

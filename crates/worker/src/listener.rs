@@ -73,9 +73,22 @@ pub struct ListenerLive {
 /// One worker's counts about one listener.
 #[derive(Debug, Default)]
 pub struct ListenerCells {
+    /// Connections, or sessions of a udp listener.
     pub accepted: Counter,
     pub active: Gauge,
     pub tunnels: Ledger,
+    pub udp: UdpCells,
+}
+
+/// One worker's counts about the datagrams of one listener.
+#[derive(Debug, Default)]
+pub struct UdpCells {
+    /// Sessions that gave way to others.
+    pub evicted: Counter,
+    pub to_server: Counter,
+    pub to_client: Counter,
+    /// Datagrams, either way, that were not passed on.
+    pub dropped: Counter,
 }
 
 /// A listener as one worker knows it.
@@ -86,7 +99,7 @@ pub struct Listener {
     pub settings: Settings,
 }
 
-/// A connection, counted while it lasts.
+/// A connection, or a session, counted while it lasts.
 #[derive(Debug)]
 pub struct Open {
     live: Arc<ListenerLive>,
@@ -125,7 +138,7 @@ impl ListenerLive {
 }
 
 impl Open {
-    fn new(listener: &Listener, worker: usize) -> Self {
+    pub fn new(listener: &Listener, worker: usize) -> Self {
         let live = Arc::clone(&listener.live);
         live.open.fetch_add(1, Relaxed);
         let cells = live.cells.of(worker);

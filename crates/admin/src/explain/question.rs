@@ -225,6 +225,7 @@ mod tests {
             connections_active: 0,
             connections_total: 0,
             tunnels: tidegate_worker::Tunnels::default(),
+            datagrams: None,
         };
         vec![listener("mqtt", "tcp"), listener("edge", "http"), listener("inner", "http")]
     }
