@@ -12,9 +12,14 @@ mod websocket;
 
 use std::{cell::OnceCell, io, time::Duration};
 
-use tidegate_model::{Address, Check, address::Place, upstream::CheckKind};
+use tidegate_model::{
+    Address, Check,
+    address::Place,
+    upstream::{CheckKind, SendProxy},
+};
 use tidegate_net::{TlsInquiry, is_local_error};
 use tidegate_table::{Server, Target};
+use tidegate_wire::proxy;
 use tokio::time::{Instant, timeout_at};
 
 /// What probes that name themselves say they are.
@@ -49,6 +54,8 @@ pub(crate) struct Subject<'a> {
     /// As typed.
     address: &'a Address,
     target: Target,
+    /// What it wants to be told before anything else.
+    introduction: Option<proxy::Header>,
 }
 
 impl Inquirer {
@@ -62,7 +69,13 @@ impl Inquirer {
         let Ok(socket) = timeout_at(deadline, dial::dial(&subject.target)).await else {
             return late("no connection");
         };
-        let talk = self.talk(socket?, subject, deadline);
+        let mut socket = socket?;
+        let talk = async {
+            if let Some(header) = &subject.introduction {
+                dial::greet(&mut socket, header.as_bytes()).await?;
+            }
+            self.talk(socket, subject, deadline).await
+        };
         timeout_at(deadline, talk).await.unwrap_or_else(|_| late("connected, but no answer"))
     }
 
@@ -84,14 +97,23 @@ impl Inquirer {
 }
 
 impl<'a> Subject<'a> {
-    pub(crate) fn new(server: &'a Server, check: &'a Check) -> Self {
+    /// With `send_proxy` a server expects a header in front of every connection to its own port; this
+    /// is nobody's.
+    pub(crate) fn new(server: &'a Server, check: &'a Check, send_proxy: SendProxy) -> Self {
         let mut target = server.target.clone();
         if let Target::Ip(ip) = &mut target
             && check.port != 0
         {
             ip.set_port(check.port);
         }
-        Self { check, address: &server.spec.address, target }
+        let version = match send_proxy {
+            SendProxy::Off => None,
+            SendProxy::V1 => Some(proxy::Version::V1),
+            SendProxy::V2 => Some(proxy::Version::V2),
+        };
+        let version = version.filter(|_| check.port == 0);
+        let introduction = version.map(|version| proxy::write(version, None));
+        Self { check, address: &server.spec.address, target, introduction }
     }
 
     /// What the server is called in the question: what the check says, else its address.
@@ -146,7 +168,29 @@ impl std::fmt::Debug for Inquirer {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
+    use kit::{Asking, run, serve};
+
+    /// A server that wants to know whom a connection is for hears that it is for nobody.
+    #[test]
+    fn a_header_comes_before_the_question() {
+        run(async {
+            let address = serve(|mut stream| async move {
+                let mut begun = [0; 18];
+                let _ = stream.read_exact(&mut begun).await;
+                let ok = begun == *b"PROXY UNKNOWN\r\nGET";
+                let status = if ok { "200 Fine" } else { "400 Bad" };
+                let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+                let _ = stream.write_all(answer.as_bytes()).await;
+            });
+            let mut asking = Asking::new(CheckKind::Http, &address.await);
+            assert!(asking.ask().await.is_err(), "nobody was told");
+            asking.send_proxy = SendProxy::V1;
+            assert!(asking.ask().await.is_ok());
+        });
+    }
 
     #[test]
     fn what_this_machine_lacks_is_no_fault_of_the_server() {

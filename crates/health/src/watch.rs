@@ -157,7 +157,7 @@ impl Watch {
         self.schedule.borrow_mut().begins(now);
         let facts = self.facts.borrow().clone();
         let confirms = facts.server().state.health.begin_probe();
-        let subject = Subject::new(facts.server(), &facts.check);
+        let subject = Subject::new(facts.server(), &facts.check, facts.pool.upstream.send_proxy);
         let found = tokio::select! {
             biased;
             () = self.until_asked_otherwise(&facts) => return,

@@ -6,7 +6,7 @@ use std::path::Path;
 pub(super) use tidegate_net::Socket;
 use tidegate_table::Target;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::{TcpSocket, UnixStream},
 };
 
@@ -34,6 +34,15 @@ pub(super) async fn dial(target: &Target) -> Result<Socket, Fault> {
         Target::Unix(path) => UnixStream::connect(Path::new(&**path)).await.map(Socket::Unix),
     };
     connected.map_err(|error| Fault::io("cannot connect", &error))
+}
+
+/// Writes what the connection is to begin with.
+pub(super) async fn greet(socket: &mut Socket, bytes: &[u8]) -> Result<(), Fault> {
+    let written = match socket {
+        Socket::Tcp(stream) => stream.write_all(bytes).await,
+        Socket::Unix(stream) => stream.write_all(bytes).await,
+    };
+    written.map_err(|error| Fault::io("the connection broke", &error))
 }
 
 pub(super) fn stream(socket: Socket) -> Stream {

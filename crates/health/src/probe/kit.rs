@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use tidegate_model::{
     Address, Check, Name, ServerSpec, Span,
     address::Place,
-    upstream::{CheckKind, CheckStart, StatusPattern},
+    upstream::{CheckKind, CheckStart, SendProxy, StatusPattern},
 };
 use tidegate_table::{Server, ServerState, Target};
 use tokio::{
@@ -26,6 +26,7 @@ const LATER: Span = Span::from_secs(60);
 /// A server and a check that may be altered before it is asked.
 pub(crate) struct Asking {
     pub(crate) check: Check,
+    pub(crate) send_proxy: SendProxy,
     server: Server,
 }
 
@@ -74,11 +75,11 @@ impl Asking {
             spec: ServerSpec::new(address),
             draining: None,
         };
-        Self { check: check(kind), server }
+        Self { check: check(kind), send_proxy: SendProxy::Off, server }
     }
 
     pub(crate) fn subject(&self) -> Subject<'_> {
-        Subject::new(&self.server, &self.check)
+        Subject::new(&self.server, &self.check, self.send_proxy)
     }
 
     pub(crate) async fn ask(&self) -> Found {
