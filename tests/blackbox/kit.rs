@@ -3,6 +3,7 @@
 //! of their own, so that nothing of the product judges the product. Plain threads and blocking
 //! sockets; every wait ends after [`DEADLINE`].
 
+mod datagrams;
 mod edge;
 mod load;
 mod message;
@@ -21,6 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use datagrams::{LARGEST, UdpClient, UdpOrigin, refusing};
 pub use edge::{Edge, status_of};
 pub use load::{Swap, bytes, checksum};
 pub use message::{Head, Message};

@@ -26,7 +26,10 @@ mod tunnels; // bytes, half-close, time-outs, survival of every change
 mod websocket; // upgrades, what opens a tunnel and what does not
 
 // Connections and datagrams as they come.
+mod stream_proxy; // PROXY headers in and out, addresses to connect from
+mod stream_sni; // TLS passed through by the name in its ClientHello
 mod stream_tcp; // tcp listeners: carrying, the next server, changes, limits, the access log
+mod stream_udp; // udp listeners: sessions, their limits, their servers
 
 // Changes.
 mod durability; // what a 200 means: kill -9, torn tails, full disks, SIGHUP
