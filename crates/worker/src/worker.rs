@@ -201,6 +201,9 @@ impl Worker {
     /// The next of a pool's own addresses from which a server can be connected to; `None` leaves it to
     /// the system.
     pub fn next_source(&self, sources: &[IpAddr], server: IpAddr) -> Option<IpAddr> {
+        if sources.is_empty() {
+            return None;
+        }
         let turn = self.source.get();
         self.source.set(turn.wrapping_add(1));
         let of_family = || {
