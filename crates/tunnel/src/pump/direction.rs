@@ -19,13 +19,13 @@ const BULK: usize = 4 * SIZE;
 /// One direction.
 #[derive(Debug, Default)]
 pub(super) struct Direction {
-    /// What the sink would not take.
+    /// What the sink would not take, or did not before it broke.
     remainder: Vec<u8>,
     /// While it moves bulk between plain sockets, what is under way in the kernel.
     pipe: Option<Box<Pipe>>,
     pub(super) received: u64,
     pub(super) sent: u64,
-    /// Read after nothing more was to go on, or what a sink that broke did not take.
+    /// Read after nothing more was to go on.
     pub(super) dropped: u64,
     /// The source has said its last word.
     pub(super) ended: bool,
@@ -102,12 +102,13 @@ impl Direction {
             }
             let Passage { range, end } = pass(&mut lent, read);
             let is_bulk = turn >= BULK && read == SIZE && end.is_none();
-            let written = self.write(cx, sink, &lent[range.clone()])?;
+            let (written, wrote) = self.write(cx, sink, &lent[range.clone()]);
             self.remainder = lent[range.start + written..range.end].to_vec();
             if let Some(end) = end {
                 self.append(end.as_bytes());
                 self.drops = true;
             }
+            wrote?;
             if is_bulk && splices && source.plain().is_some() && sink.plain().is_some() {
                 self.pipe = scratch.pipe().map(Box::new);
             }
@@ -160,31 +161,28 @@ impl Direction {
     fn flush<B: End>(&mut self, cx: &mut Context<'_>, sink: &mut B) -> Poll<Result<(), Broken>> {
         while !self.remainder.is_empty() {
             let remainder = std::mem::take(&mut self.remainder);
-            let written = self.write(cx, sink, &remainder)?;
+            let (written, wrote) = self.write(cx, sink, &remainder);
+            // Not copied again for a sink that takes nothing.
+            self.remainder = if written == 0 { remainder } else { remainder[written..].to_vec() };
+            wrote?;
             if written == 0 {
-                // Not copied again for a sink that takes nothing.
-                self.remainder = remainder;
                 return Poll::Pending;
             }
-            self.remainder = remainder[written..].to_vec();
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Writes what the sink takes, and answers how much that was.
+    /// Writes what the sink takes, and answers how much that was and whether it broke.
     fn write<B: End>(
         &mut self,
         cx: &mut Context<'_>,
         sink: &mut B,
         bytes: &[u8],
-    ) -> Result<usize, Broken> {
+    ) -> (usize, Result<(), Broken>) {
         let mut at = 0;
         while at < bytes.len() {
             match sink.poll_write(cx, &bytes[at..]) {
-                Poll::Ready(Ok(0) | Err(_)) => {
-                    self.dropped += (bytes.len() - at) as u64;
-                    return Err(Broken::Sink);
-                }
+                Poll::Ready(Ok(0) | Err(_)) => return (at, Err(Broken::Sink)),
                 Poll::Ready(Ok(written)) => {
                     at += written;
                     self.sent += written as u64;
@@ -192,17 +190,13 @@ impl Direction {
                 Poll::Pending => break,
             }
         }
-        Ok(at)
+        (at, Ok(()))
     }
 
     fn close<B: End>(&mut self, cx: &mut Context<'_>, sink: &mut B) -> Poll<Result<(), Broken>> {
-        let closed = ready!(sink.poll_close_write(cx));
-        self.closed = true;
         let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotConnected;
         // A side that has gone altogether needs not be told; reading from it will tell us.
-        Poll::Ready(match closed {
-            Err(error) if !gone(&error) => Err(Broken::Sink),
-            _ => Ok(()),
-        })
+        self.closed = ready!(sink.poll_close_write(cx)).as_ref().err().is_none_or(gone);
+        Poll::Ready(if self.closed { Ok(()) } else { Err(Broken::Sink) })
     }
 }

@@ -1,3 +1,5 @@
+mod moments;
+
 use std::future::poll_fn;
 
 use proptest::prelude::*;
