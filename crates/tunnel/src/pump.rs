@@ -112,8 +112,10 @@ impl<C: End, S: End> Pump<C, S> {
         }
         let before = self.progress();
         let polled = loop {
-            if let Poll::Ready(cause) = self.move_both(cx, scratch) {
-                break Poll::Ready(cause);
+            let moved = self.move_both(cx, scratch);
+            self.note_told();
+            if moved.is_ready() {
+                break Poll::Ready(self.cause());
             }
             match self.advance() {
                 Step::Again => (),
@@ -129,7 +131,7 @@ impl<C: End, S: End> Pump<C, S> {
         polled
     }
 
-    fn move_both(&mut self, cx: &mut Context<'_>, scratch: &Scratch) -> Poll<Close> {
+    fn move_both(&mut self, cx: &mut Context<'_>, scratch: &Scratch) -> Poll<()> {
         let raw = self.frames.is_none();
         let Self { client, server, frames, closing, .. } = self;
         let up =
@@ -140,7 +142,7 @@ impl<C: End, S: End> Pump<C, S> {
         if let Poll::Ready(end) = up
             && self.note(end, [Close::Client, Close::ErrorClient, Close::ErrorServer])
         {
-            return Poll::Ready(self.cause());
+            return Poll::Ready(());
         }
         let Self { client, server, frames, closing, .. } = self;
         let down =
@@ -151,9 +153,9 @@ impl<C: End, S: End> Pump<C, S> {
         if let Poll::Ready(end) = down
             && self.note(end, [Close::Server, Close::ErrorServer, Close::ErrorClient])
         {
-            return Poll::Ready(self.cause());
+            return Poll::Ready(());
         }
-        if up.is_ready() && down.is_ready() { Poll::Ready(self.cause()) } else { Poll::Pending }
+        if up.is_ready() && down.is_ready() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// How long it may stay as it is before [`Self::expired`] has to be asked, and a mark: the time
@@ -255,6 +257,8 @@ impl<C: End, S: End> Pump<C, S> {
             How::IfBetweenMessages if !self.is_quiet(true) => card.pass_over(),
             How::IfBetweenFrames | How::IfBetweenMessages | How::WhenQuiet => {
                 self.closing = Some(Box::new(Closing::new(ask, Stage::TellClient)));
+                // Before anything else can come between.
+                self.tell_client();
             }
         }
     }
@@ -262,7 +266,8 @@ impl<C: End, S: End> Pump<C, S> {
     /// Whether the client could be told to leave this very moment.
     fn is_quiet(&self, patient: bool) -> bool {
         let fits = |frames: &Frames| frames.may_close(patient) || !frames.are_sound();
-        let clear = self.first_end.is_none() && self.to_client.waiting() == 0;
+        let down = &self.to_client;
+        let clear = self.first_end.is_none() && !down.ended && down.waiting() == 0;
         clear && self.frames.as_deref().is_none_or(fits)
     }
 }

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use tidegate_net::End;
 use tidegate_wire::websocket::{Control, Sender};
 
-use super::Pump;
+use super::{Pump, frames::Frames};
 use crate::ask::{Ask, How};
 
 /// Each side has so long to answer; a message has so long to end, and then a frame.
@@ -55,6 +55,11 @@ impl Closing {
         Self { ask, stage, patient, told: false, injected: 0, swallowed: 0, discarded: 0 }
     }
 
+    /// Whether a Close of ours is on its way.
+    pub(super) fn has_said(&self) -> bool {
+        self.injected > 0
+    }
+
     /// The Close frame, as if that side had sent it.
     pub(super) fn goodbye(&mut self, sender: Sender) -> Box<Control> {
         let mask = (sender == Sender::Client).then(|| fastrand::u32(..).to_be_bytes());
@@ -70,10 +75,10 @@ impl<C: End, S: End> Pump<C, S> {
         match self.closing.as_ref().map(|closing| closing.stage) {
             None => Step::Wait,
             Some(Stage::TellClient) => self.tell_client(),
-            Some(Stage::HearClient) if self.to_server.drops || self.to_server.ended => {
-                self.tell_server()
+            Some(Stage::HearClient) if self.has_heard_client() => self.tell_server(),
+            Some(Stage::HearServer) if self.to_client.ended && self.to_server.is_through() => {
+                Step::Over
             }
-            Some(Stage::HearServer) if self.to_client.ended => Step::Over,
             Some(Stage::Cut) if self.to_client.closed && self.to_server.closed => Step::Over,
             Some(Stage::HearClient | Stage::HearServer | Stage::Cut) => Step::Wait,
         }
@@ -98,16 +103,36 @@ impl<C: End, S: End> Pump<C, S> {
         self.sever();
     }
 
-    fn tell_client(&mut self) -> Step {
-        let Some(closing) = &mut self.closing else { return Step::Wait };
-        let down = &mut self.to_client;
-        if down.drops || down.ended {
-            let told = down.waiting() == 0 && (down.closed || !down.finishes);
-            if !told {
-                return Step::Wait;
-            }
+    /// Notes it once the client has been told, also when the tunnel breaks at that moment.
+    pub(super) fn note_told(&mut self) {
+        let down = &self.to_client;
+        let is_out = down.drops && down.is_through();
+        let tells = |closing: &&mut Box<Closing>| closing.stage == Stage::TellClient && is_out;
+        if let Some(closing) = self.closing.as_mut().filter(tells) {
             closing.told = true;
             closing.ask.tally.count_closed();
+            closing.stage = Stage::HearClient;
+        }
+    }
+
+    /// Whether the client has answered, or has gone, or had closed before it could know of ours.
+    fn has_heard_client(&self) -> bool {
+        let up = &self.to_server;
+        let has_closed = |frames: &Frames| frames.up.has_closed() && frames.up.is_at_boundary();
+        up.drops || up.ended || self.frames.as_deref().is_some_and(has_closed)
+    }
+
+    pub(super) fn tell_client(&mut self) -> Step {
+        let Some(closing) = &mut self.closing else { return Step::Wait };
+        let down = &mut self.to_client;
+        if down.drops {
+            return Step::Wait;
+        }
+        if down.ended {
+            // The server has left by itself, and there is nothing to add.
+            if !down.closed {
+                return Step::Wait;
+            }
             closing.stage = Stage::HearClient;
             return Step::Again;
         }
@@ -129,9 +154,7 @@ impl<C: End, S: End> Pump<C, S> {
         let up = &mut self.to_server;
         if !up.drops {
             match &self.frames {
-                Some(frames)
-                    if frames.up.is_at_boundary() && !frames.up.has_closed() && !up.closed =>
-                {
+                Some(frames) if frames.may_answer(closing) && !up.closed => {
                     up.append(closing.goodbye(Sender::Client).as_bytes());
                 }
                 _ => up.finishes = true,

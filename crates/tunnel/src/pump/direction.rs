@@ -56,6 +56,11 @@ impl Direction {
         (self.remainder.len() + piped) as u64
     }
 
+    /// Whether the sink has taken everything, FIN too if it is to get one.
+    pub(super) fn is_through(&self) -> bool {
+        self.remainder.is_empty() && (self.closed || !self.finishes)
+    }
+
     /// Puts bytes of our own behind what waits. There has to be room between two frames.
     pub(super) fn append(&mut self, bytes: &[u8]) {
         self.remainder.extend_from_slice(bytes);

@@ -46,6 +46,13 @@ impl Frames {
         self.down.is_at_boundary() && !self.is_closing() && !(patient && self.is_within_message())
     }
 
+    /// Whether the server may be sent a Close here and now: the client has not, and the server has
+    /// not before the client was told to.
+    pub(super) fn may_answer(&self, closing: &Closing) -> bool {
+        let server_began = self.down.has_closed() && !closing.has_said();
+        self.up.is_at_boundary() && !self.up.has_closed() && !server_began
+    }
+
     /// Whether a side has begun to close it.
     pub(super) fn is_closing(&self) -> bool {
         self.down.has_closed() || self.up.has_closed()
@@ -61,7 +68,7 @@ impl Frames {
     }
 
     /// What of the client's bytes, which begin behind the spare room of `buffer`, goes to the
-    /// server: all, until it answers our Close.
+    /// server: all, until it answers our Close, or hangs up instead.
     pub(super) fn pass_up(
         &mut self,
         closing: Option<&mut Closing>,
@@ -73,9 +80,16 @@ impl Frames {
             Some(pings) => pings.filter_up(&mut self.up, buffer, ROOM..ROOM + length),
             None => follow(&mut self.up, buffer, ROOM..ROOM + length),
         };
-        let hears = closing.filter(|closing| closing.stage == Stage::HearClient);
-        let found = hears.and_then(|closing| {
-            Some((before.find_opcode(&buffer[range.clone()], Opcode::Close)?, closing))
+        let hears = |closing: &&mut Closing| {
+            closing.stage == Stage::HearClient && closing.has_said() && !before.has_closed()
+        };
+        let found = closing.filter(hears).and_then(|closing| {
+            let bytes = &buffer[range.clone()];
+            let at = match length {
+                0 => before.find_boundary(bytes)?,
+                _ => before.find_opcode(bytes, Opcode::Close)?,
+            };
+            Some((at, closing))
         });
         let Some((at, closing)) = found else { return Passage { range, end: None } };
         closing.swallowed += (range.len() - at) as u64;
