@@ -234,7 +234,7 @@ impl<C: End, S: End> Pump<C, S> {
     fn progress(&self) -> u64 {
         let (up, down) = (&self.to_server, &self.to_client);
         let all = up.received + up.sent + down.received + down.sent;
-        self.pings().map_or(all, |pings| all.wrapping_sub(pings.injected + pings.swallowed))
+        self.pings().map_or(all, |pings| all.wrapping_sub(pings.passed(down, up)))
     }
 
     fn phase(&self) -> Phase {

@@ -29,6 +29,14 @@ async fn heard(stream: &UnixStream) -> Vec<u8> {
     heard
 }
 
+/// A tunnel that pings its ends.
+fn pinging() -> Bench {
+    let mut bench = bench(Kind::WebSocket, b"", b"");
+    let frames = bench.pump.frames.as_mut().expect("it has frames");
+    frames.pings = Some(Pings::new(Duration::from_secs(1)));
+    bench
+}
+
 #[test]
 fn a_goodbye_that_a_broken_client_does_not_take_is_in_the_account() {
     block_on(async {
@@ -161,5 +169,51 @@ fn a_server_that_only_listens_hears_everything() {
         read.expect("all of it");
         assert_eq!((cause, &up[BIG..][..2]), (Close::Drain, &b"\x88\x88"[..]));
         drop(client);
+    });
+}
+
+#[test]
+fn a_ping_of_ours_does_not_keep_a_tunnel_from_being_idle() {
+    block_on(async {
+        let Bench { client, server, mut pump, card } = pinging();
+        let (last_data, patience) = (card.last_data(), pump.patience());
+        assert!(pump.ping().is_ok());
+        assert_eq!(pump.patience(), patience);
+        assert!(poll(&mut pump, &card).await.is_pending());
+        assert_eq!((heard(&client).await.len(), heard(&server).await.len()), (10, 14));
+        assert_eq!((card.last_data(), pump.patience()), (last_data, patience));
+    });
+}
+
+#[test]
+fn who_does_not_speak_in_frames_is_not_pinged() {
+    block_on(async {
+        let Bench { client, mut server, mut pump, card } = pinging();
+        server.write_all(b"\xff").await.expect("it is open");
+        assert!(poll(&mut pump, &card).await.is_pending());
+        assert!(pump.ping().is_ok());
+        assert!(poll(&mut pump, &card).await.is_pending());
+        assert_eq!((heard(&client).await, heard(&server).await), (b"\xff".to_vec(), Vec::new()));
+    });
+}
+
+#[test]
+fn half_a_pong_goes_on_when_nothing_follows_it() {
+    block_on(async {
+        let Bench { mut client, mut server, mut pump, card } = pinging();
+        assert!(pump.ping().is_ok());
+        assert!(poll(&mut pump, &card).await.is_pending());
+        assert_eq!((heard(&client).await.len(), heard(&server).await.len()), (10, 14));
+        client.write_all(b"\x8a\x88\x00").await.expect("it is open");
+        server.write_all(b"\x8a").await.expect("it is open");
+        assert!(poll(&mut pump, &card).await.is_pending());
+        client.shutdown().await.expect("it is open");
+        server.shutdown().await.expect("it is open");
+        assert!(poll(&mut pump, &card).await.is_ready());
+        assert_eq!(
+            (heard(&client).await, heard(&server).await),
+            (b"\x8a".to_vec(), b"\x8a\x88\x00".to_vec())
+        );
+        settles(pump.account());
     });
 }
