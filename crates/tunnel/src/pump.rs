@@ -255,9 +255,10 @@ impl<C: End, S: End> Pump<C, S> {
             _ if self.closing.is_some() => (),
             How::IfBetweenFrames if !self.is_quiet(false) => card.pass_over(),
             How::IfBetweenMessages if !self.is_quiet(true) => card.pass_over(),
-            How::IfBetweenFrames | How::IfBetweenMessages | How::WhenQuiet => {
+            How::WhenQuiet => self.closing = Some(Box::new(Closing::new(ask, Stage::TellClient))),
+            How::IfBetweenFrames | How::IfBetweenMessages => {
                 self.closing = Some(Box::new(Closing::new(ask, Stage::TellClient)));
-                // Before anything else can come between.
+                // Before anything can come between.
                 self.tell_client();
             }
         }

@@ -173,6 +173,20 @@ fn a_server_that_only_listens_hears_everything() {
 }
 
 #[test]
+fn who_asks_for_now_gets_it_before_anything_comes_between() {
+    block_on(async {
+        let Bench { client, mut server, mut pump, card } = bench(Kind::Tcp, b"", b"");
+        assert!(poll(&mut pump, &card).await.is_pending());
+        server.write_all(&vec![0; BIG / 8]).await.expect("it is open");
+        tokio::task::yield_now().await;
+        card.ask(ask(How::IfBetweenFrames).0);
+        assert!(poll(&mut pump, &card).await.is_pending());
+        assert!(pump.to_client.closed && heard(&client).await.is_empty());
+        settles(pump.account());
+    });
+}
+
+#[test]
 fn a_ping_of_ours_does_not_keep_a_tunnel_from_being_idle() {
     block_on(async {
         let Bench { client, server, mut pump, card } = pinging();
