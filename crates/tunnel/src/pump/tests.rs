@@ -1,3 +1,4 @@
+mod closes;
 mod moments;
 
 use std::future::poll_fn;

@@ -1,5 +1,5 @@
-//! Moments at which a tunnel once lost, miscounted or said something it should not have. Each is
-//! told on its own.
+//! Moments at which a tunnel once lost, miscounted or said something it should not have. Most were
+//! found by `closes`, which plays such moments at random; each is told here on its own.
 
 use super::*;
 
