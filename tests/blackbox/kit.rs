@@ -4,7 +4,9 @@
 //! sockets; every wait ends after [`DEADLINE`].
 
 mod datagrams;
+mod audit;
 mod edge;
+pub mod frames;
 mod load;
 mod message;
 mod names;
@@ -23,7 +25,9 @@ use std::{
 };
 
 pub use datagrams::{LARGEST, UdpClient, UdpOrigin, refusing};
+pub use audit::audit;
 pub use edge::{Edge, status_of};
+pub use frames::Chat;
 pub use load::{Swap, bytes, checksum};
 pub use message::{Head, Message};
 pub use origin::{Conn, Origin, SWITCHING, named_reply};

@@ -3,10 +3,11 @@
 
 use std::{
     fs,
-    net::SocketAddr,
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::ExitStatus,
     thread,
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -14,7 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
-    Message, Origin, Socket, eventually,
+    Message, Origin, Socket, audit, eventually,
     names::Names,
     process::{Output, Running, binary, finished, limited},
 };
@@ -239,6 +240,15 @@ impl Edge {
         admin_call(self.admin(), method, path, body)
     }
 
+    /// One call of the JSON API: the status, and what was said. Without a body for null.
+    #[track_caller]
+    pub fn json(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let answer = self.call(method, path, &body);
+        let said = serde_json::from_slice(&answer.body);
+        (answer.status(), said.unwrap_or_else(|_| panic!("{method} {path}: {answer:?}")))
+    }
+
     /// Replaces a pool through the dyups interface.
     #[track_caller]
     pub fn post(&self, pool: &str, servers: &str) {
@@ -251,10 +261,12 @@ impl Edge {
         );
     }
 
-    /// `/metrics` as it stands.
+    /// `/metrics` as it stands. What it says of tunnels adds up, whenever it is asked.
     #[track_caller]
     pub fn metrics(&self) -> String {
-        self.call("GET", "/metrics", "").text()
+        let page = self.call("GET", "/metrics", "").text();
+        audit(&page);
+        page
     }
 
     /// The value of the first series that starts with this text.
@@ -356,6 +368,17 @@ impl Edge {
         self.running = Some(Running::start(&mut command, &self.plan.listeners));
     }
 
+    /// The metrics of one that may be about to end, or may not let us ask.
+    fn last_metrics(&self) -> Option<String> {
+        let admin = *self.running.as_ref()?.addresses.get("admin")?;
+        let mut socket = Socket::over(TcpStream::connect(admin).ok()?);
+        socket.inner().set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+        let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        socket.try_send(request).ok()?;
+        let answer = socket.response().ok()?;
+        (answer.status() == 200).then(|| answer.text())
+    }
+
     #[track_caller]
     fn running(&self) -> &Running {
         self.running.as_ref().expect("the proxy was started")
@@ -364,6 +387,7 @@ impl Edge {
 
 impl Drop for Edge {
     fn drop(&mut self) {
+        let page = if thread::panicking() { None } else { self.last_metrics() };
         if let Some(mut running) = self.running.take() {
             let _ = running.child.kill();
             let _ = running.child.wait();
@@ -371,6 +395,7 @@ impl Drop for Edge {
                 println!("the proxy's last words:\n{}", running.log.text());
             }
         }
+        page.as_deref().into_iter().for_each(audit);
     }
 }
 
