@@ -6,7 +6,7 @@ use axum::{
     Extension, Json,
     body::Body,
     extract::{Path, State},
-    http::{StatusCode, header},
+    http::{StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -79,6 +79,7 @@ pub(crate) async fn begin(
     body: Body,
 ) -> Result<Response, Problem> {
     let asked: Asked = json::read(body).await?;
+    asked.notify.as_deref().map_or(Ok(()), check_url)?;
     let (spec, force) = asked.parts();
     let operate = Arc::clone(&context.admin.operate);
     let caller = caller.to_string();
@@ -117,6 +118,16 @@ pub(crate) async fn cancel(
     let id = number(&id)?;
     let applied = change(&context, &caller, "cancel", Operation::EndDrain { id }).await?;
     Ok(Json(Changed::from(applied)).into_response())
+}
+
+/// That it is no `https` and the like is the table's to say.
+fn check_url(url: &str) -> Result<(), Problem> {
+    let host = url.parse::<Uri>().ok().and_then(|uri| uri.host().map(str::to_owned));
+    if host.is_some_and(|host| !host.is_empty()) {
+        return Ok(());
+    }
+    let detail = "\"notify\" of a drain is the URL of somebody who is told when it is over";
+    Err(Problem::new(StatusCode::BAD_REQUEST, detail).with_fault("notify", "this is no URL"))
 }
 
 impl Asked {

@@ -219,7 +219,8 @@ fn refused_answer(refused: &Refused) -> Response {
     let line = format!("{reason}\n");
     match refused {
         Refused::NotFound(_) => text(StatusCode::NOT_FOUND, NOT_FOUND),
-        Refused::DrainNotFound(_)
+        Refused::BadDrain { .. }
+        | Refused::DrainNotFound(_)
         | Refused::Invalid { .. }
         | Refused::LastServer { .. }
         | Refused::ServerNotFound { .. } => {

@@ -47,10 +47,27 @@ pub(crate) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Problem> 
             return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail));
         }
     };
-    serde_json::from_slice(&bytes).map_err(|error| {
+    parse(&bytes).map_err(|(field, reason)| {
         let detail = "the body is not what is asked for here";
-        Problem::new(StatusCode::BAD_REQUEST, detail).with_fault("body", error.to_string())
+        Problem::new(StatusCode::BAD_REQUEST, detail).with_fault(field, reason)
     })
+}
+
+/// The value, or which field is wrong and why; `body` where it is none in particular.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, (String, String)> {
+    let mut source = serde_json::Deserializer::from_slice(bytes);
+    let parsed = serde_path_to_error::deserialize(&mut source).map_err(|error| {
+        let (path, reason) = (error.path().to_string(), error.into_inner().to_string());
+        // What is not there has no path.
+        let missing =
+            reason.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+        let is_of_none = matches!(&*path, "." | "?");
+        (if is_of_none { missing.unwrap_or("body").to_owned() } else { path }, reason)
+    })?;
+    match source.end() {
+        Ok(()) => Ok(parsed),
+        Err(error) => Err(("body".into(), error.to_string())),
+    }
 }
 
 /// What the table has against a change.
@@ -60,9 +77,48 @@ pub(crate) fn refused(refused: &Refused) -> Problem {
         Refused::DrainNotFound(_) | Refused::NotFound(_) | Refused::ServerNotFound { .. } => {
             StatusCode::NOT_FOUND
         }
-        Refused::Invalid { .. } => StatusCode::BAD_REQUEST,
+        Refused::BadDrain { .. } | Refused::Invalid { .. } => StatusCode::BAD_REQUEST,
         Refused::LastServer { .. } => StatusCode::CONFLICT,
         Refused::Storage { .. } => StatusCode::INSUFFICIENT_STORAGE,
     };
-    Problem::new(status, refused.to_string())
+    let problem = Problem::new(status, refused.to_string());
+    match refused {
+        Refused::BadDrain { field, reason } => problem.with_fault(*field, *reason),
+        _ => problem,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only read")]
+    struct Asked {
+        server: String,
+        count: Option<u8>,
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_by_field() {
+        for (text, field) in [
+            (r#"{"server":1}"#, "server"),
+            (r#"{"server":"s","count":256}"#, "count"),
+            (r#"{"server":"s","nope":1}"#, "nope"),
+            (r#"{"server":"s","server":"t"}"#, "server"),
+            (r#"{"count":1}"#, "server"),
+            (r#"{"server":"s"} x"#, "body"),
+            (r#"{"server":"s""#, "body"),
+            ("{", "body"),
+            ("[]", "body"),
+            ("", "body"),
+        ] {
+            let (found, reason) = parse::<Asked>(text.as_bytes()).expect_err(text);
+            assert_eq!(found, field, "{text}: {reason}");
+        }
+        assert!(parse::<Asked>(br#"{"server":"s","count":1}"#).is_ok());
+    }
 }

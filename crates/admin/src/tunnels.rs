@@ -1,6 +1,6 @@
 //! `/api/v1/tunnels`: what is open, filtered, sorted and by pages; and closing one.
 
-use std::{cmp::Reverse, net::IpAddr, sync::Arc};
+use std::{cmp::Reverse, collections::HashSet, net::IpAddr, sync::Arc};
 
 use axum::{
     Json,
@@ -8,7 +8,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tidegate_net::coarse_millis;
 use tidegate_tunnel::{Card, Register};
 
@@ -19,23 +19,20 @@ const USUAL: usize = 100;
 const MOST: usize = 1_000;
 
 /// What is asked for.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Wanted {
+#[derive(Debug, Default)]
+struct Wanted {
     upstream: Option<String>,
     server: Option<String>,
     listener: Option<String>,
     client: Option<IpAddr>,
-    #[serde(default)]
     sort: Sort,
     limit: Option<usize>,
     /// What the page before gave as `next`.
-    after: Option<String>,
+    after: Option<Key>,
 }
 
 /// What comes first; equal ones by id.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Sort {
     /// The oldest.
     Age,
@@ -85,16 +82,14 @@ type Key = (u64, Reverse<u64>);
 
 pub(crate) async fn list(
     State(context): State<Arc<Context>>,
-    wanted: Result<Query<Wanted>, QueryRejection>,
+    parameters: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(wanted) = wanted.map_err(|error| {
-        let detail = "the query is not what can be asked for here";
-        Problem::new(StatusCode::BAD_REQUEST, detail).with_fault("query", error.body_text())
-    })?;
-    let after = wanted.after.as_deref().map(cursor).transpose()?;
+    let Query(parameters) =
+        parameters.map_err(|error| bad().with_fault("query", error.body_text()))?;
+    let wanted = Wanted::read(parameters)?;
     let register = Arc::clone(&context.admin.tunnels);
     // Ten thousand of them are sorted beside the control thread.
-    let page = context.aside(move |_| page(&register, &wanted, after)).await?;
+    let page = context.aside(move |_| page(&register, &wanted)).await?;
     Ok(Json(page).into_response())
 }
 
@@ -108,7 +103,7 @@ pub(crate) async fn close(
     Ok((StatusCode::ACCEPTED, Json(Closing { id, state: "closing" })).into_response())
 }
 
-fn page(register: &Register, wanted: &Wanted, after: Option<Key>) -> Page {
+fn page(register: &Register, wanted: &Wanted) -> Page {
     let now = coarse_millis();
     let mut found = Vec::new();
     register.each(|_, card| {
@@ -117,7 +112,7 @@ fn page(register: &Register, wanted: &Wanted, after: Option<Key>) -> Page {
         }
     });
     let total = found.len();
-    found.retain(|(key, _)| after.is_none_or(|after| *key < after));
+    found.retain(|(key, _)| wanted.after.is_none_or(|after| *key < after));
     found.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
     let limit = wanted.limit.unwrap_or(USUAL).clamp(1, MOST);
     let next = (found.len() > limit).then(|| {
@@ -129,19 +124,50 @@ fn page(register: &Register, wanted: &Wanted, after: Option<Key>) -> Page {
     Page { tunnels, next, total }
 }
 
-fn cursor(text: &str) -> Result<Key, Problem> {
-    let parse = || {
-        let (value, id) = text.split_once('-')?;
-        Some((value.parse().ok()?, Reverse(id.parse().ok()?)))
-    };
-    parse().ok_or_else(|| {
-        let detail = "the query is not what can be asked for here";
-        let reason = "it is not the next of an earlier page";
-        Problem::new(StatusCode::BAD_REQUEST, detail).with_fault("after", reason)
-    })
+fn cursor(text: &str) -> Option<Key> {
+    let (value, id) = text.split_once('-')?;
+    Some((value.parse().ok()?, Reverse(id.parse().ok()?)))
+}
+
+fn bad() -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "the query is not what can be asked for here")
 }
 
 impl Wanted {
+    /// # Errors
+    /// When something is wrong with the parameters: the first thing that is.
+    fn read(parameters: Vec<(String, String)>) -> Result<Self, Problem> {
+        let (mut wanted, mut seen) = (Self::default(), HashSet::new());
+        for (name, value) in parameters {
+            let read = match seen.insert(name.clone()) {
+                true => wanted.parameter(&name, value),
+                false => Err("given twice"),
+            };
+            read.map_err(|reason| bad().with_fault(name, reason))?;
+        }
+        Ok(wanted)
+    }
+
+    fn parameter(&mut self, name: &str, value: String) -> Result<(), &'static str> {
+        match name {
+            "after" => {
+                let reason = "this is not the next of an earlier page";
+                self.after = Some(cursor(&value).ok_or(reason)?);
+            }
+            "client" => self.client = Some(value.parse().map_err(|_| "this is no IP address")?),
+            "limit" => self.limit = Some(value.parse().map_err(|_| "this is no number")?),
+            "listener" => self.listener = Some(value),
+            "server" => self.server = Some(value),
+            "sort" => self.sort = Sort::parse(&value).ok_or("there are: age, bytes, id, idle")?,
+            "upstream" => self.upstream = Some(value),
+            _ => {
+                return Err("unknown; there are: after, client, limit, listener, server, sort, \
+                            upstream");
+            }
+        }
+        Ok(())
+    }
+
     fn fits(&self, card: &Card) -> bool {
         let Self { upstream, server, listener, client, .. } = self;
         let is = |wanted: &Option<String>, text: &str| wanted.as_ref().is_none_or(|w| w == text);
@@ -154,6 +180,16 @@ impl Wanted {
 }
 
 impl Sort {
+    fn parse(word: &str) -> Option<Self> {
+        match word {
+            "age" => Some(Self::Age),
+            "bytes" => Some(Self::Bytes),
+            "id" => Some(Self::Id),
+            "idle" => Some(Self::Idle),
+            _ => None,
+        }
+    }
+
     /// Ages and silences by when they began, so that a page does not move while it is turned.
     fn key(self, card: &Card, now: u64) -> Key {
         let value = match self {

@@ -137,6 +137,9 @@ pub struct Reloaded {
 /// Why a change did not happen. Nothing of it took effect.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Refused {
+    /// What is wrong with an order to drain, and with which part of it.
+    #[error("{reason}")]
+    BadDrain { field: &'static str, reason: &'static str },
     #[error("the table no longer takes changes: its journal has stopped")]
     Closed,
     #[error("there is no drain {0}")]

@@ -177,7 +177,8 @@ impl Published {
     pub(crate) fn refused(&self, origin: Origin, refused: &Refused) {
         let outcome = match refused {
             Refused::Closed | Refused::Storage { .. } => Outcome::Failed,
-            Refused::DrainNotFound(_)
+            Refused::BadDrain { .. }
+            | Refused::DrainNotFound(_)
             | Refused::Invalid { .. }
             | Refused::LastServer { .. }
             | Refused::NotFound(_)

@@ -99,21 +99,19 @@ impl Plan<'_> {
 
 /// Refuses an order that says no pace, or what cannot be sent.
 fn check(spec: &DrainSpec) -> Result<(), Refused> {
-    let invalid =
-        |reason: &str| Err(Refused::Invalid { pool: spec.upstream.clone(), reason: reason.into() });
+    let bad = |field, reason| Err(Refused::BadDrain { field, reason });
     if spec.over.is_some() && spec.rate.is_some() {
-        return invalid("a drain goes \"over\" a time or at a \"rate\", not both");
+        return bad("rate", "a drain goes \"over\" a time or at a \"rate\", not both");
     }
     if spec.over == Some(Span::default()) {
-        return invalid("\"over\" of a drain must be more than 0");
+        return bad("over", "\"over\" of a drain must be more than 0");
     }
     if spec.reason.as_ref().is_some_and(|reason| reason.len() > LONGEST_REASON) {
-        return invalid(
-            "\"reason\" of a drain is at most 123 bytes long: it goes into Close frames",
-        );
+        let reason = "\"reason\" of a drain is at most 123 bytes long: it goes into Close frames";
+        return bad("reason", reason);
     }
     if spec.notify.as_ref().is_some_and(|url| !url.starts_with("http://")) {
-        return invalid("\"notify\" of a drain must start with http://");
+        return bad("notify", "\"notify\" of a drain must start with http://");
     }
     Ok(())
 }
