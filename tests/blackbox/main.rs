@@ -21,6 +21,7 @@ mod pools; // round robin over all workers, down, backup, max_conns, failures, i
 mod retry; // which failures go on to the next server, and which do not
 
 // Connections that stay.
+mod closing; // a Close between two frames, and what is lost to nobody
 mod drain_ends; // their ends: by themselves, at a deadline, refused, across restarts
 mod drains; // servers that are emptied at a pace
 mod real_clients; // the websockets of Rust and Python, end to end

@@ -31,6 +31,8 @@ pub(super) struct Direction {
     pub(super) ended: bool,
     /// Nothing more of the source's goes on.
     pub(super) drops: bool,
+    /// The source's last word is kept from the sink: somebody has something to add.
+    pub(super) holds: bool,
     /// The sink is to be told that nothing more comes, once it has taken what waits.
     pub(super) finishes: bool,
     /// It has been.
@@ -84,7 +86,8 @@ impl Direction {
             if self.pipe.is_some() {
                 ready!(self.poll_bulk(cx, source, sink, scratch, &mut turn))?;
             }
-            if (self.finishes || self.ended && !self.drops) && !self.closed {
+            let passes_end = self.ended && !self.drops && !self.holds;
+            if (self.finishes || passes_end) && !self.closed {
                 ready!(self.close(cx, sink))?;
             }
             if self.ended {
