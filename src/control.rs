@@ -138,12 +138,13 @@ impl Control {
 
     /// Lets requests end and empties the tunnels at their pools' pace, then returns. A second signal
     /// ends the wait, and so does its end: the larger of `graceful_timeout` and the longest
-    /// `drain_over` of a pool with tunnels, and a little for the last ones to say goodbye.
+    /// `drain_over` of a pool with tunnels, with a little for the last ones to say goodbye.
     async fn stop(&self, signals: &mut Signals) {
         self.process.serving.store(false, Relaxed);
         self.orders.tell(Order::Stop);
         let patience = self.config.process.graceful_timeout.as_duration();
-        let limit = patience.max(self.operate.stop()) + GOODBYE;
+        let emptying = self.operate.stop().map(|over| over + GOODBYE);
+        let limit = emptying.map_or(patience, |emptying| emptying.max(patience));
         tracing::info!(
             open = self.process.open(),
             tunnels = self.operate.stopped().open,

@@ -1,10 +1,22 @@
-//! Ends: a graceful one finishes what it has begun, a second signal does not wait.
+//! Ends: a graceful one finishes what it has begun and empties its tunnels at a pace, a second signal
+//! does not wait.
 
-use std::net::TcpStream;
+use std::{
+    net::TcpStream,
+    time::{Duration, Instant},
+};
 
 use rustix::process::Signal;
 
-use crate::kit::{Edge, Gate, Origin, Socket, eventually, named_reply};
+use crate::{
+    drains::leaving,
+    kit::{
+        Chat, Edge, Gate, Origin, Socket, eventually,
+        frames::{BINARY, header},
+        named_reply,
+    },
+    websocket::{self, open},
+};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: app\r\n\r\n";
 
@@ -73,21 +85,135 @@ fn graceful_timeout_ends_the_waiting() {
     client.expect_end();
 }
 
+/// An edge whose pool is emptied over that time.
+fn emptied_over(chat: &Chat, time: &str) -> Edge {
+    let keys = format!("tunnel = {{ drain_over = {time:?} }}");
+    websocket::edge().logging().pool_of("app", &[(chat, "")], &keys)
+}
+
 #[test]
-fn tunnels_are_cut_at_the_graceful_timeout() {
-    let origin = Origin::echo_tunnel();
-    let mut edge =
-        Edge::new().process("graceful_timeout = \"500ms\"").pool("app", &[&origin]).start();
-    let mut client = edge.client();
-    client.send("GET / HTTP/1.1\r\nHost: app\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
-    assert_eq!(client.head().unwrap().status(), 101);
+fn tunnels_are_closed_one_by_one() {
+    let chat = Chat::new();
+    let mut edge = emptied_over(&chat, "1s").start();
+    let clients: Vec<Socket> = (0..20).map(|_| open(&edge)).collect();
+    let began = Instant::now();
     edge.signal(Signal::TERM);
     no_longer_listens(&edge);
-    client.send("still here");
-    assert_eq!(client.exactly(10).unwrap(), b"still here", "until then it works");
+    let ended: Vec<_> = leaving(clients).into_iter().map(|one| one.join().unwrap()).collect();
+    let last = ended.iter().map(|one| one.0).max().unwrap();
+    assert!(last - began >= Duration::from_millis(700), "{:?} for twenty", last - began);
+    assert!(ended.iter().all(|one| one.1 == (1001, "shutting down".into())), "{ended:?}");
     assert_eq!(edge.wait_for_exit().code(), Some(0));
-    client.expect_end();
+    let said = edge.wait_for_log("every connection has ended");
+    for word in ["tunnels_closed=20", "tunnels_left=0", "tunnels_cut=0", "cut=0"] {
+        assert!(said.contains(word), "{word} in {said}");
+    }
+    let begun = edge.wait_for_log("stopping");
+    assert!(begun.contains("tunnels=20"), "{begun}");
+    assert!(edge.records(20).iter().all(|record| record["close"] == "stop"));
+    assert_eq!(chat.goodbye(0), (1001, "shutting down".into()));
+}
+
+/// Longer than `graceful_timeout`, if a pool says so.
+#[test]
+fn tunnels_have_all_of_their_pools_time() {
+    let chat = Chat::new();
+    let mut edge = emptied_over(&chat, "2s").process("graceful_timeout = \"100ms\"").start();
+    let clients: Vec<Socket> = (0..4).map(|_| open(&edge)).collect();
+    edge.signal(Signal::TERM);
+    for ended in leaving(clients) {
+        assert_eq!(ended.join().unwrap().1.0, 1001);
+    }
+    assert_eq!(edge.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn tunnels_that_carry_no_frames_get_fin() {
+    let origin = Origin::new(|conn| {
+        conn.receive().unwrap();
+        conn.send(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat/2\r\n\r\n",
+        );
+        assert_eq!(conn.rest().unwrap(), b"the last word");
+    });
+    let mut edge = Edge::new()
+        .route("upstream = \"app\"\nupgrade = [\"chat/2\"]")
+        .pool_of("app", &[(&origin, "")], "tunnel = { drain_over = \"100ms\" }")
+        .start();
+    let mut client = edge.client();
+    client.send("GET / HTTP/1.1\r\nHost: app\r\nConnection: Upgrade\r\nUpgrade: chat/2\r\n\r\n");
+    assert_eq!(client.head().unwrap().status(), 101);
+    edge.signal(Signal::TERM);
+    assert!(client.rest().unwrap().is_empty());
+    client.send("the last word");
+    client.finish();
     origin.wait_for_ended(1);
+    assert_eq!(edge.wait_for_exit().code(), Some(0));
+}
+
+/// In the middle of a frame there is no place for a Close.
+#[test]
+fn a_tunnel_that_cannot_be_told_is_cut_when_the_time_is_over() {
+    let begun = [header(BINARY, 100_000, 0), vec![1; 1_000]].concat();
+    let chat = {
+        let begun = begun.clone();
+        Chat::with(move |conn, _| {
+            conn.send(&begun);
+            let _ = conn.rest();
+        })
+    };
+    let mut edge = emptied_over(&chat, "200ms").process("graceful_timeout = \"500ms\"").start();
+    let mut client = open(&edge);
+    assert!(client.exactly(begun.len()).unwrap() == begun);
+    edge.signal(Signal::TERM);
+    no_longer_listens(&edge);
+    assert_eq!(edge.wait_for_exit().code(), Some(0), "half a second, and five at most");
+    client.expect_end();
+    chat.wait_for_ended(1);
+    let said = edge.wait_for_log("the time is over");
+    assert!(said.contains("tunnels_cut=1"), "{said}");
+}
+
+#[test]
+fn a_second_signal_does_not_wait_for_tunnels() {
+    let chat = Chat::new();
+    let mut edge = emptied_over(&chat, "1h").start();
+    let mut clients: Vec<Socket> = (0..5).map(|_| open(&edge)).collect();
+    edge.signal(Signal::TERM);
+    no_longer_listens(&edge);
+    clients.iter_mut().for_each(|client| client.chats("until then it works"));
+    edge.signal(Signal::TERM);
+    assert_eq!(edge.wait_for_exit().code(), Some(0));
+    clients.iter_mut().for_each(Socket::expect_end);
+    let said = edge.wait_for_log("told twice");
+    assert!(said.contains("tunnels_cut=5"), "{said}");
+}
+
+/// Whoever was promised a tunnel right before gets one, and is told like the others.
+#[test]
+fn a_tunnel_that_opens_while_it_stops_is_told_too() {
+    let gate = Gate::default();
+    let origin = {
+        let gate = gate.clone();
+        Origin::new(move |conn| {
+            conn.receive().unwrap();
+            gate.wait();
+            conn.send(crate::kit::SWITCHING);
+            let _ = conn.frame();
+        })
+    };
+    let mut edge = websocket::edge()
+        .pool_of("app", &[(&origin, "")], "tunnel = { drain_over = \"200ms\" }")
+        .start();
+    let mut client = edge.client();
+    client.send(websocket::ASK);
+    origin.wait_for_requests(1);
+    edge.signal(Signal::TERM);
+    no_longer_listens(&edge);
+    gate.open();
+    assert_eq!(client.head().unwrap().status(), 101);
+    assert_eq!(client.leaves(), (1001, "shutting down".into()));
+    assert_eq!(edge.wait_for_exit().code(), Some(0));
 }
 
 #[test]

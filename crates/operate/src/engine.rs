@@ -31,6 +31,8 @@ use crate::{
 const TICK: Duration = Duration::from_millis(5);
 /// A server that left with `close` has so long before what is left of its tunnels is cut.
 const CLOSE_WITHIN: Duration = Duration::from_secs(15);
+/// All there are.
+const AT_ONCE: Speed = Speed { count: 1 << 30, per: TICK };
 /// After a finished drain could not be recorded.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
@@ -184,8 +186,8 @@ impl Operate {
         true
     }
 
-    /// Begins to empty every server: the process ends. How long that takes.
-    pub fn stop(&self) -> Duration {
+    /// Begins to empty every server: the process ends. How long that takes, if there is a tunnel.
+    pub fn stop(&self) -> Option<Duration> {
         let now = Instant::now();
         let snapshot = self.table.snapshot();
         let mut pools = HashMap::<Name, (Span, Vec<Arc<ServerState>>)>::new();
@@ -198,10 +200,18 @@ impl Operate {
             let usual = Span::from_secs(60);
             pools.entry(state.pool().clone()).or_insert((usual, Vec::new())).1.push(state);
         }
-        let busy = pools.into_values().filter(|(_, states)| states.iter().any(|s| s.tunnels() > 0));
-        let mut longest = Duration::ZERO;
+        // A request that runs may be about to open a tunnel.
+        let busy = pools.into_values().filter(|(_, states)| states.iter().any(|s| s.busy() > 0));
+        let mut longest = None;
         let emptyings = busy.map(|(over, servers)| {
-            longest = longest.max(over.as_duration());
+            let over = over.as_duration();
+            let has_tunnels = servers.iter().any(|state| state.tunnels() > 0);
+            let speed = if has_tunnels {
+                longest = longest.max(Some(over));
+                evenly(&servers, over)
+            } else {
+                AT_ONCE
+            };
             let orders = Orders {
                 why: Why::Stop,
                 servers,
@@ -210,7 +220,6 @@ impl Operate {
                 reason: "shutting down".into(),
                 deadline: None,
             };
-            let speed = evenly(&orders.servers, over.as_duration());
             Emptying::new(orders, speed, now)
         });
         lock(&self.running).stopping = emptyings.collect();
@@ -403,7 +412,7 @@ fn removal(departure: Departure, now: Instant) -> Emptying {
     let Departure { state, existing, drain_over, close_code, generation } = departure;
     let servers = vec![state];
     let (speed, deadline) = match existing {
-        OnRemove::Close => (Speed { count: 1 << 30, per: TICK }, Some(now + CLOSE_WITHIN)),
+        OnRemove::Close => (AT_ONCE, Some(now + CLOSE_WITHIN)),
         OnRemove::Drain | OnRemove::Keep => (evenly(&servers, drain_over.as_duration()), None),
     };
     let orders = Orders {
