@@ -21,11 +21,14 @@ mod pools; // round robin over all workers, down, backup, max_conns, failures, i
 mod retry; // which failures go on to the next server, and which do not
 
 // Connections that stay.
+mod causes; // why they end, and books that are in order at every look
 mod closing; // a Close between two frames, and what is lost to nobody
 mod drain_ends; // their ends: by themselves, at a deadline, refused, across restarts
 mod drains; // servers that are emptied at a pace
+mod pings; // pings of our own
 mod real_clients; // the websockets of Rust and Python, end to end
 mod register; // /api/v1/tunnels: looking at them, closing one
+mod removal; // what becomes of them when their server leaves
 mod tunnels; // bytes, half-close, time-outs, survival of every change
 mod websocket; // upgrades, what opens a tunnel and what does not
 
