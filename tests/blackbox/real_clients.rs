@@ -4,9 +4,13 @@
 use std::{net::TcpStream, path::PathBuf, process::Command, thread};
 
 use fastrand::Rng;
-use tokio_tungstenite::tungstenite::{Message, accept, client};
+use serde_json::json;
+use tokio_tungstenite::tungstenite::{Error, Message, accept, client};
 
-use crate::kit::{Edge, Origin, bytes, skip};
+use crate::{
+    drains::Drain,
+    kit::{Edge, Origin, bytes, skip},
+};
 
 /// Sends back every message, with tungstenite.
 fn tungstenite_echo() -> Origin {
@@ -54,23 +58,66 @@ fn conversation(edge: &Edge, seed: u64) {
     while socket.read().is_ok() {}
 }
 
-/// Fifty connections of Python's websockets, client and server, through the proxy. `scripts/test`
-/// makes the interpreter that has it, and names it in `TIDEGATE_PYTHON`.
+/// A drain is an end in good order to it, with a code and a reason.
+#[test]
+fn tungstenite_is_told_by_a_drain() {
+    let origin = tungstenite_echo();
+    let edge = edge().pool("app", &[&origin]).start();
+    let stream = TcpStream::connect(edge.port("edge")).unwrap();
+    let (mut socket, _) = client(format!("ws://{}/chat", edge.port("edge")), stream).unwrap();
+    socket.send(Message::text("before")).unwrap();
+    assert_eq!(socket.read().unwrap().into_text().unwrap().as_str(), "before");
+    let drain = Drain::begin(
+        &edge,
+        &origin,
+        &json!({"rate": "100/s", "reason": "moving house", "force": true}),
+    );
+    let Message::Close(Some(goodbye)) = socket.read().unwrap() else { panic!("no Close") };
+    assert_eq!((u16::from(goodbye.code), goodbye.reason.as_str()), (1012, "moving house"));
+    assert!(matches!(socket.read(), Err(Error::ConnectionClosed)), "in good order");
+    drop(socket);
+    let view = drain.is_over();
+    assert_eq!((&view["closed"], &view["cut"]), (&json!(1), &json!(0)), "{view}");
+}
+
+/// Fifty connections of Python's websockets, client and server, through the proxy.
 #[test]
 fn python_talks_to_python() {
+    let edge = edge().start();
+    play("python_talks_to_python", "echo.py", &edge, 50);
+}
+
+/// Forty of them talk, compressed, while their server is drained: each sees an end in good order,
+/// and every message has come.
+#[test]
+fn python_is_drained_in_the_middle_of_its_talk() {
+    let edge = edge().start();
+    if play("python_is_drained_in_the_middle_of_its_talk", "drain.py", &edge, 40) {
+        let drains = edge.json("GET", "/api/v1/drains", &json!(null)).1["drains"].clone();
+        let view = &drains[0];
+        let counts = ["total", "closed", "left", "cut"].map(|key| view[key].as_u64().unwrap());
+        assert_eq!(counts, [40, 40, 0, 0], "{view}");
+    }
+}
+
+/// Runs a script of `tests/python` to its end; `false`, told aloud, where it cannot run.
+/// `scripts/test` makes the interpreter that can, and names it in `TIDEGATE_PYTHON`.
+#[track_caller]
+fn play(test: &str, name: &str, edge: &Edge, connections: usize) -> bool {
     let python = std::env::var("TIDEGATE_PYTHON").unwrap_or_else(|_| "python3".into());
     let able = Command::new(&python).args(["-c", "import websockets.asyncio.client"]).output();
     if !able.is_ok_and(|output| output.status.success()) {
-        skip("python_talks_to_python", &format!("{python} has no websockets; run scripts/test"));
-        return;
+        skip(test, &format!("{python} has no websockets; run scripts/test"));
+        return false;
     }
-    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/python/echo.py");
-    let edge = edge().start();
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(name);
+    let (proxy, admin) = (edge.port("edge").to_string(), edge.admin().to_string());
     let output = Command::new(&python)
         .arg(script)
-        .args([edge.port("edge").to_string(), edge.admin().to_string(), "50".into()])
+        .args([proxy, admin, connections.to_string()])
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
+    true
 }
