@@ -33,7 +33,7 @@ fn in_two_parts(gate: &Gate, first: Vec<u8>, second: Vec<u8>) -> Chat {
 fn the_close_comes_right_behind_the_last_byte_of_a_large_frame() {
     let gate = Gate::default();
     let payload = vec![7; 300_000];
-    let whole = [header(BINARY, payload.len(), 0), payload.clone()].concat();
+    let whole = [header(BINARY, payload.len(), 0), payload].concat();
     let (first, second) = whole.split_at(100_000);
     let second = [second, &frame(TEXT, "too late")].concat();
     let chat = in_two_parts(&gate, first.to_vec(), second);

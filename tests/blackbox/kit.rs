@@ -3,8 +3,8 @@
 //! of their own, so that nothing of the product judges the product. Plain threads and blocking
 //! sockets; every wait ends after [`DEADLINE`].
 
-mod datagrams;
 mod audit;
+mod datagrams;
 mod edge;
 pub mod frames;
 mod load;
@@ -24,8 +24,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use datagrams::{LARGEST, UdpClient, UdpOrigin, refusing};
 pub use audit::audit;
+pub use datagrams::{LARGEST, UdpClient, UdpOrigin, refusing};
 pub use edge::{Edge, status_of};
 pub use frames::Chat;
 pub use load::{Swap, bytes, checksum};

@@ -133,8 +133,8 @@ impl<C: End, S: End> Pump<C, S> {
 
     fn move_both(&mut self, cx: &mut Context<'_>, scratch: &Scratch) -> Poll<()> {
         // Of a client that just hangs up when it is told, the server learns by a Close all the same.
-        let hears = |closing: &Box<Closing>| closing.stage == Stage::HearClient;
-        self.to_server.holds = self.frames.is_some() && self.closing.as_ref().is_some_and(hears);
+        let hears = |closing: &Closing| closing.stage == Stage::HearClient;
+        self.to_server.holds = self.frames.is_some() && self.closing.as_deref().is_some_and(hears);
         let raw = self.frames.is_none();
         let Self { client, server, frames, closing, .. } = self;
         let up =

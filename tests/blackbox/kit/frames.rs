@@ -37,7 +37,9 @@ pub struct Chat {
 
 /// The frames that servers were sent, with the number of the connection they came on.
 #[derive(Clone, Default)]
-pub struct Heard(Arc<(Mutex<Vec<(usize, Frame)>>, Condvar)>);
+pub struct Heard(Arc<(Mutex<Frames>, Condvar)>);
+
+type Frames = Vec<(usize, Frame)>;
 
 /// As a server sends it.
 pub fn frame(first: u8, payload: impl AsRef<[u8]>) -> Vec<u8> {
