@@ -186,6 +186,8 @@ fn who_is_not_there_is_passed_over_with_all_that_was_said() {
         "tidegate_upstream_attempts_total{{upstream=\"app\",server=\"{dead}\",outcome=\"connect_failed\"}}"
     );
     assert_eq!(edge.metric(&attempts), Some(1.0));
+    let retries = "tidegate_retries_total{upstream=\"app\",cause=\"connect_failed\"}";
+    assert_eq!(edge.metric(retries), Some(1.0));
 }
 
 #[test]

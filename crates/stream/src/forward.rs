@@ -21,8 +21,6 @@ const BAD_GATEWAY: u16 = 502;
 pub(crate) struct Forwarding {
     client: Client,
     tries: Tries,
-    /// How the last try ended, if another follows it.
-    last: Option<Attempt>,
 }
 
 /// How a try ended.
@@ -36,7 +34,7 @@ enum Tried {
 
 impl Forwarding {
     pub(crate) fn new(client: Client) -> Self {
-        Self { client, tries: Tries::default(), last: None }
+        Self { client, tries: Tries::default() }
     }
 
     /// Leads the client to a server of that pool, or closes its connection.
@@ -85,10 +83,7 @@ impl Forwarding {
             random: &worker.random,
         };
         let pick = pool.pick(&ask)?;
-        if let Some(cause) = self.last.take() {
-            pool.live.cells.of(worker.index).retries(cause).add(1);
-        }
-        self.tries.begin();
+        self.tries.begin(pool, worker.index);
         Ok(pick)
     }
 
@@ -134,8 +129,7 @@ impl Forwarding {
             ConnectError::Local(_) | ConnectError::Refused(_) => Attempt::ConnectFailed,
         };
         let state = pick.lease.state();
-        self.tries.failed.add(state.id());
-        let ended = self.tries.ended_by(&pool.upstream.next, cause);
+        let ended = self.tries.failed(state, &pool.upstream.next, cause);
         if matches!(error, ConnectError::Local(_)) {
             pick.give_back();
             self.log_local(pool, pick, error);
@@ -147,7 +141,6 @@ impl Forwarding {
             let out = out && !pool.is_single();
             self.log(pool, pick, cause, error, ended.unwrap_or("another server is asked"), out);
         }
-        self.last = Some(cause);
         ended
     }
 
@@ -174,7 +167,7 @@ impl Forwarding {
     }
 
     fn nobody(self, pool: &Arc<Pool>, none: NoServer) {
-        let reason = match (self.last, none) {
+        let reason = match (self.tries.last, none) {
             (Some(_), _) => "every server was tried",
             (None, NoServer::Empty) => "the pool has no server that takes connections",
             (None, NoServer::AllOut) => "every server is failed or at its limit",

@@ -10,7 +10,7 @@ use tidegate_model::{
     template::Variable,
     upstream::{Condition, Next},
 };
-use tidegate_table::{Affinity, Attempt, Hashed, Pool, Tried};
+use tidegate_table::{Affinity, Attempt, Hashed, Pool, ServerState, Tried};
 
 /// A server is marked as gone an instant before the snapshot without it is there; whoever falls in
 /// between waits so long for that, and so often at most.
@@ -26,17 +26,33 @@ pub(crate) struct Tries {
     pub(crate) count: u32,
     /// When the first began.
     began: Option<Instant>,
+    /// How the last one ended, if another is to follow it.
+    pub(crate) last: Option<Attempt>,
 }
 
 impl Tries {
-    /// One more begins.
-    pub(crate) fn begin(&mut self) {
+    /// One more begins, in that pool.
+    pub(crate) fn begin(&mut self, pool: &Pool, worker: usize) {
+        if let Some(cause) = self.last.take() {
+            pool.live.cells.of(worker).retries(cause).add(1);
+        }
         self.began.get_or_insert_with(Instant::now);
         self.count += 1;
     }
 
-    /// Why it does not go on to another server, after an attempt that ended so; `None`: it does.
-    pub(crate) fn ended_by(&self, next: &Next, cause: Attempt) -> Option<&'static str> {
+    /// A server has failed it. Why it does not go on to another one; `None`: it does.
+    pub(crate) fn failed(
+        &mut self,
+        state: &ServerState,
+        next: &Next,
+        cause: Attempt,
+    ) -> Option<&'static str> {
+        self.failed.add(state.id());
+        self.last = Some(cause);
+        self.ended_by(next, cause)
+    }
+
+    fn ended_by(&self, next: &Next, cause: Attempt) -> Option<&'static str> {
         let condition = match cause {
             Attempt::ConnectTimedOut | Attempt::TimedOut => Condition::Timeout,
             _ => Condition::Error,
@@ -76,15 +92,14 @@ mod tests {
 
     #[test]
     fn a_client_goes_on_until_a_rule_says_no() {
-        let mut tries = Tries::default();
-        tries.begin();
+        let mut tries = Tries { count: 1, ..Tries::default() };
         let usual = next(NextSpec::default());
         for cause in [Attempt::ConnectFailed, Attempt::ConnectTimedOut] {
             assert_eq!(tries.ended_by(&usual, cause), None);
         }
         let two = next(NextSpec { tries: Some(2), ..NextSpec::default() });
         assert_eq!(tries.ended_by(&two, Attempt::ConnectFailed), None);
-        tries.begin();
+        tries.count += 1;
         assert!(tries.ended_by(&two, Attempt::ConnectFailed).is_some());
         let off = next(NextSpec { on: Some(Conditions::NONE), ..NextSpec::default() });
         assert!(tries.ended_by(&off, Attempt::ConnectFailed).is_some());

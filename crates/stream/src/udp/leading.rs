@@ -70,7 +70,7 @@ impl Engine {
             };
             let pick = pool.pick(&ask).ok()?;
             if !pick.lease.state().is_gone() {
-                tries.begin();
+                tries.begin(pool, self.worker.index);
                 return Some(pick);
             }
             // It has left, and the snapshot without it is not there yet.
@@ -180,8 +180,11 @@ impl Engine {
         match is_first_word || unkept.is_some() {
             true if goes_on => self.lead(session, unkept),
             true => self.give_up(session, "its server failed"),
-            // Its next datagram finds another one.
-            false => false,
+            // Its next datagram finds another one, and begins anew.
+            false => {
+                session.tries.borrow_mut().last = None;
+                false
+            }
         }
     }
 
@@ -208,9 +211,7 @@ impl Engine {
             self.worker.shared.suspects.report(state);
             self.watch(&pool, server, true);
         }
-        let mut tries = session.tries.borrow_mut();
-        tries.failed.add(state.id());
-        let ended = tries.ended_by(&pool.upstream.next, cause);
+        let ended = session.tries.borrow_mut().failed(state, &pool.upstream.next, cause);
         if self.worker.may_log(Line::Failure) {
             let (server, request) = (&**state.label(), session.id.as_str());
             let (cause, then) = (cause.label(), ended.unwrap_or("another server is asked"));
