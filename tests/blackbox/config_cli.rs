@@ -86,7 +86,7 @@ fn a_file_that_is_no_toml_and_one_that_is_not_there() {
 #[test]
 fn keys_of_later_stages_are_unknown_not_ignored() {
     for (key, section) in [
-        ("send_proxy", "[upstream.other]\nsend_proxy = \"v1\""),
+        ("protocol", "[upstream.other]\nprotocol = \"http2\""),
         (
             "rate_limit",
             "[[route]]\nupstream = \"app\"\nrate_limit = { key = \"client_ip\", rate = \"1/s\" }",
