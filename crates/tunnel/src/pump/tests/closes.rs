@@ -192,6 +192,8 @@ fn check_server(world: &World, up: &Heard, down: &Heard) {
     if direction.closed && direction.ended && !direction.drops {
         assert_all(client, up);
     }
+    let is_polite = world.pump.closing.is_some() && !world.is_broken() && !world.ran_out;
+    assert!(!is_polite || direction.waiting() == 0, "something is left for the server");
     let close = client.first(What::Close);
     if let (Some(close), Some(answer)) = (close, client.heard_close)
         && down.close.is_some()

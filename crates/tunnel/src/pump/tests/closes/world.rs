@@ -25,8 +25,10 @@ const MOST_POLLS: usize = 1_000;
 /// So often its time may run out until it is over, once it was asked to close.
 const MOST_EXPIRIES: u32 = 3;
 
+type Tunnel = Pump<Played, Played>;
+
 pub(super) struct World {
-    pub(super) pump: Pump<Played, Played>,
+    pub(super) pump: Tunnel,
     pub(super) card: Card,
     pub(super) kind: Kind,
     pub(super) pings: bool,
@@ -34,7 +36,9 @@ pub(super) struct World {
     pub(super) cause: Option<Close>,
     /// How much of the client's had been read when no more of it was to go on.
     pub(super) deaf_to_client: Option<usize>,
-    /// How often its time ran out since it was asked.
+    /// It ended because its time ran out.
+    pub(super) ran_out: bool,
+    /// How often that happened since it was asked.
     expiries: u32,
     pings_out: [Option<usize>; 2],
     scratch: Scratch,
@@ -109,6 +113,7 @@ impl World {
             asks: Vec::new(),
             cause: None,
             deaf_to_client: None,
+            ran_out: false,
             expiries: 0,
             pings_out: [None; 2],
             scratch: stock.scratch.clone(),
@@ -244,31 +249,35 @@ impl World {
     }
 
     fn poll(&mut self) {
-        let begun = [&self.pump.client, &self.pump.server]
-            .iter()
-            .any(|end| end.first(What::Close).is_some_and(|start| start < end.taken));
-        let told = self.injected() > 0;
         let asked = self.card.asked() == Asked::Waiting;
         let could = asked && self.could_close();
-        let mut cx = Context::from_waker(Waker::noop());
-        if let Poll::Ready(cause) = self.pump.poll(&mut cx, &self.scratch, &self.card) {
-            self.cause = Some(cause);
-        }
+        self.act(|pump, card, scratch| {
+            pump.poll(&mut Context::from_waker(Waker::noop()), scratch, card)
+        });
         if asked {
             self.look_at_ask(could);
-        }
-        if begun && !told {
-            assert_eq!(self.injected(), 0, "a side had begun to close it");
-        }
-        if self.pump.to_server.drops && self.deaf_to_client.is_none() {
-            self.deaf_to_client = Some(self.pump.client.taken);
         }
         self.pump.client.look(HEAD.len());
         self.pump.server.look(0);
     }
 
+    /// Lets the tunnel do something, and looks at what must not come of it.
+    fn act(&mut self, act: impl FnOnce(&mut Tunnel, &Card, &Scratch) -> Poll<Close>) {
+        let ends = [&self.pump.client, &self.pump.server];
+        let begins = |end: &&Played| end.first(What::Close).is_some_and(|at| at < end.taken);
+        let had_begun = ends.iter().any(begins);
+        let had_said = self.said() > 0;
+        if let Poll::Ready(cause) = act(&mut self.pump, &self.card, &self.scratch) {
+            self.cause = Some(cause);
+        }
+        assert!(had_said || !had_begun || self.said() == 0, "a side had begun to close it");
+        if self.pump.to_server.drops && self.deaf_to_client.is_none() {
+            self.deaf_to_client = Some(self.pump.client.taken);
+        }
+    }
+
     /// Bytes of Closes that the tunnel has said.
-    fn injected(&self) -> u64 {
+    fn said(&self) -> u64 {
         self.pump.closing.as_ref().map_or(0, |closing| closing.injected)
     }
 
@@ -339,16 +348,9 @@ impl World {
         }
         let silent = self.is_silent();
         let before = self.pump.pings().map_or(0, |pings| pings.injected);
-        let expired = self.pump.expired(&self.card);
-        if self.pump.to_server.drops && self.deaf_to_client.is_none() {
-            self.deaf_to_client = Some(self.pump.client.taken);
-        }
-        if let Poll::Ready(cause) = expired {
-            self.cause = Some(cause);
-            assert_eq!(cause == Close::ErrorPing, silent, "{:?}", self.pings_out);
-        } else {
-            assert!(!silent, "a ping is not answered");
-        }
+        self.act(|pump, card, _| pump.expired(card));
+        self.ran_out = self.cause.is_some();
+        assert_eq!(self.cause == Some(Close::ErrorPing), silent, "{:?}", self.pings_out);
         let pinged = self.pump.pings().map_or(0, |pings| pings.injected) - before;
         // Of a ping to the server four bytes are its key.
         let [client, server] = match pinged {
