@@ -73,7 +73,9 @@ fn a_tunnel_is_listed_with_all_that_is_known_of_it() {
         assert_eq!(one[key], wanted, "{key} in {one}");
     }
     assert!(one["age_ms"].is_u64() && one["idle_ms"].is_u64(), "{one}");
-    let before = one["bytes_to_client"].as_u64().unwrap();
+    let to_client = || tunnels(&edge, "").pop().unwrap()["bytes_to_client"].as_u64().unwrap();
+    eventually("the head of the 101 is counted", || to_client() > 0);
+    let before = to_client();
     client.chats("hello");
     eventually("its bytes are counted", || {
         let now = tunnels(&edge, "").pop().unwrap();
