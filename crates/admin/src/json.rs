@@ -58,11 +58,12 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, (String, String)> {
     let mut source = serde_json::Deserializer::from_slice(bytes);
     let parsed = serde_path_to_error::deserialize(&mut source).map_err(|error| {
         let (path, reason) = (error.path().to_string(), error.into_inner().to_string());
-        // What is not there has no path.
-        let missing =
-            reason.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+        // What is not there, or there twice, has no path.
+        let quoted = ["missing field `", "duplicate field `"]
+            .iter()
+            .find_map(|words| reason.strip_prefix(words)?.split('`').next());
         let is_of_none = matches!(&*path, "." | "?");
-        (if is_of_none { missing.unwrap_or("body").to_owned() } else { path }, reason)
+        (if is_of_none { quoted.unwrap_or("body").to_owned() } else { path }, reason)
     })?;
     match source.end() {
         Ok(()) => Ok(parsed),
