@@ -38,8 +38,10 @@ def seconds(arrivals_ns: list[int], begin_ns: int, end_ns: int, rate: float) -> 
 
 
 def between(readings: list[Reading], rate: float) -> list[Second]:
-    """Of each pair of readings while it ran, by the time between them."""
-    running = [r for r in readings if r.state == "running"]
+    """Of each pair of readings while it closed tunnels, by the time between them. After its last one
+    a drain still runs until that has said goodbye."""
+    last = max((r.closed for r in readings), default=0)
+    running = [r for r in readings if r.state == "running" and r.closed < last]
     return [Second(b.closed - a.closed, rate * (b.at - a.at), rate * (a.took + b.took) / 2)
             for a, b in zip(running, running[1:])]
 
