@@ -39,9 +39,8 @@ impl Speed {
 }
 
 impl Pace {
-    /// The first is due at once: a single tunnel must not wait for all of the time.
     pub(crate) fn new(speed: Speed, now: Instant) -> Self {
-        Self { speed, base: 1, forgiven: 0, since: Some(now) }
+        Self { speed, base: 0, forgiven: 0, since: Some(now) }
     }
 
     pub(crate) fn speed(&self) -> Speed {
@@ -111,13 +110,13 @@ mod tests {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         let mut pace = Pace::new(speed(100), start);
-        assert_eq!(pace.due(48, at(500)), 51);
+        assert_eq!(pace.due(48, at(500)), 50);
         pace.set_paused(true, at(500));
-        assert_eq!(pace.due(51, at(60_000)), 51);
+        assert_eq!(pace.due(50, at(60_000)), 50);
         pace.set_paused(false, at(60_000));
-        assert_eq!(pace.due(51, at(60_010)), 52);
+        assert_eq!(pace.due(50, at(60_010)), 51);
         pace.set_speed(speed(1_000), at(60_010));
-        assert_eq!(pace.due(52, at(60_020)), 62);
+        assert_eq!(pace.due(51, at(60_020)), 61);
     }
 
     #[test]
