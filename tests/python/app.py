@@ -14,16 +14,20 @@ begun is answered, with Connection: close; it ends once its last connection has,
     others    the body they were sent
 """
 
+import ctypes
 import http.server
 import json
 import os
 import signal
+import socket
 import socketserver
+import struct
 import sys
 import threading
 import time
 
 GRACE = 20.0
+SO_ATTACH_FILTER = 26
 
 
 class Application(socketserver.ThreadingTCPServer):
@@ -56,10 +60,18 @@ class Application(socketserver.ThreadingTCPServer):
         self.count("open", 1)
         super().process_request(request, client)
 
+    def let_nobody_in(self):
+        """Drops what wants to connect from now on, until it is refused: who would come between the last
+        accept and the close would be reset, with a request that nobody may send again."""
+        drop_all = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
+        program = struct.pack("HL", 1, ctypes.addressof(drop_all))
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+
     def stop(self):
         """Takes what has come so far, and nothing more. Whether everything could end."""
         self.stopping = True
         self.shutdown()
+        self.let_nobody_in()
         self.socket.setblocking(False)
         while True:
             try:
