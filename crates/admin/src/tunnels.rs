@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::HashSet, net::IpAddr, sync::Arc};
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, Query, State, rejection::QueryRejection},
     http::StatusCode,
     response::{IntoResponse, Response},
@@ -12,7 +12,7 @@ use serde::Serialize;
 use tidegate_net::coarse_millis;
 use tidegate_tunnel::{Card, Register};
 
-use crate::{context::Context, problem::Problem};
+use crate::{caller::Caller, context::Context, problem::Problem};
 
 /// Tunnels on a page, unless asked otherwise, and at most.
 const USUAL: usize = 100;
@@ -96,10 +96,12 @@ pub(crate) async fn list(
 /// Politely: the client is told, and has a few seconds to answer.
 pub(crate) async fn close(
     State(context): State<Arc<Context>>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let id = id.parse().ok().filter(|id| context.admin.operate.close(*id));
     let id = id.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no such tunnel"))?;
+    tracing::info!(%caller, tunnel = id, "told to close");
     Ok((StatusCode::ACCEPTED, Json(Closing { id, state: "closing" })).into_response())
 }
 
