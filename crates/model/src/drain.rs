@@ -4,11 +4,12 @@
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::ToSchema;
 
 use crate::{Name, Span, upstream::CloseCode};
 
 /// What is to be emptied, and how. The body of `POST /api/v1/drains`, and what the journal keeps.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DrainSpec {
     pub upstream: Name,
@@ -41,8 +42,9 @@ pub struct DrainSpec {
 }
 
 /// Which tunnels go first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = DrainSequence)]
 pub enum Order {
     /// As they come.
     Any,

@@ -7,6 +7,7 @@ pub mod drain;
 pub mod dyups;
 pub mod name;
 pub mod route;
+pub mod schema;
 pub mod template;
 pub mod units;
 pub mod upstream;

@@ -16,8 +16,9 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use crate::{Span, Template};
+use crate::{Span, Template, schema::Ip};
 
 pub use balance::{Balance, HashKey, Sticky, WhenAllDown};
 pub use check::{Check, CheckKind, CheckSpec, CheckStart, ExpectBody, MIN_INTERVAL, StatusPattern};
@@ -27,7 +28,7 @@ pub use server::ServerSpec;
 pub use tunnel::{BadCloseCode, CloseCode, OnRemove, Tunnel, TunnelSpec};
 
 /// A pool as defined: what is absent comes from `[upstream_defaults]`, then from the built-in values.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct UpstreamSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,6 +56,7 @@ pub struct UpstreamSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub send_proxy: Option<SendProxy>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Ip>>)]
     pub source: Option<Vec<IpAddr>>,
     #[serde(skip_serializing_if = "TimeoutsSpec::is_empty")]
     pub timeouts: TimeoutsSpec,
@@ -70,7 +72,7 @@ pub struct UpstreamSpec {
 }
 
 /// `[upstream.NAME.timeouts]`
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TimeoutsSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,7 +84,7 @@ pub struct TimeoutsSpec {
 }
 
 /// The PROXY protocol towards servers (HAProxy's `send-proxy`, nginx's `proxy_protocol on`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SendProxy {
     #[default]

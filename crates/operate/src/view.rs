@@ -2,9 +2,11 @@
 
 use serde::Serialize;
 use tidegate_model::drain::DrainSpec;
+use utoipa::ToSchema;
 
 /// One drain, as the admin API shows it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Drain)]
 pub struct View {
     pub id: u64,
     /// The generation that last changed it.
@@ -30,8 +32,9 @@ pub struct View {
 }
 
 /// How a drain stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = DrainState)]
 pub enum State {
     /// Nothing runs on the server any more; it stays out of rotation.
     Drained,
@@ -40,7 +43,8 @@ pub enum State {
 }
 
 /// What still runs on the server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = DrainRemaining)]
 pub struct Remaining {
     pub tunnels: u64,
     pub requests: u64,

@@ -10,6 +10,7 @@ use tidegate_model::{
     drain::{DrainSpec, Order, Rate},
     upstream::CloseCode,
 };
+use utoipa::ToSchema;
 
 /// A server that is being emptied, or that was and stays out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,7 +34,7 @@ pub struct Drain {
 pub type Drains = imbl::OrdMap<u64, Arc<Drain>>;
 
 /// What is to be different about a drain; what is absent stays as it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DrainChange {
     pub paused: Option<bool>,

@@ -17,6 +17,7 @@ use std::{
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 use tidegate_model::{Name, Resolved, ServerSpec, Upstream, UpstreamSpec, WhenAllDown};
+use utoipa::ToSchema;
 
 use crate::{
     affinity::{Affinity, token},
@@ -30,7 +31,7 @@ pub use standing::Standing;
 use tier::{Choice, Tier};
 
 /// Who defined a pool last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     Api,

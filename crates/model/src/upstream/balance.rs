@@ -4,11 +4,12 @@
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::ToSchema;
 
 use crate::{Span, template::Variable};
 
 /// How a server is chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Balance {
     /// The faster of two random servers, by a moving average of their latency.
@@ -46,7 +47,7 @@ impl Balance {
 }
 
 /// What happens when nobody is eligible only because of failures.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WhenAllDown {
     /// Answer at once, as nginx does.
@@ -128,7 +129,7 @@ impl<'de> Deserialize<'de> for HashKey {
 }
 
 /// The cookie that brings a client back to its server (Tengine's `session_sticky`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sticky {
     pub cookie: String,

@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use utoipa::ToSchema;
 
 use super::balance::WhenAllDown;
 use crate::Span;
@@ -12,7 +13,7 @@ use crate::Span;
 pub const MIN_INTERVAL: Span = Span::from_millis(10);
 
 /// `[upstream.NAME.check]`
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CheckSpec {
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
@@ -82,7 +83,7 @@ pub struct Check {
 }
 
 /// How a server is asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckKind {
     /// The standard health protocol, over HTTP/2 without TLS.
@@ -100,7 +101,7 @@ pub enum CheckKind {
 }
 
 /// What is thought of a server that was never checked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckStart {
     /// It gets nothing until `rise` probes have passed.

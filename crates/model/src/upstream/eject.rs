@@ -2,12 +2,13 @@
 //! for a while (Envoy's outlier detection).
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::next::Share;
 use crate::Span;
 
 /// `[upstream.NAME.eject]`
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EjectSpec {
     #[serde(skip_serializing_if = "Option::is_none")]

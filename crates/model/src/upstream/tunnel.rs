@@ -1,11 +1,12 @@
 //! What a pool means for its tunnels: connections after a 101, and those of tcp listeners.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::Span;
 
 /// `[upstream.NAME.tunnel]`
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TunnelSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,7 +36,7 @@ pub struct Tunnel {
 }
 
 /// What becomes of the tunnels of a server that leaves its pool.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnRemove {
     /// All at once.
