@@ -16,7 +16,7 @@ use tidegate_model::upstream::CheckKind;
 use tidegate_table::{Snapshot, Target};
 use tidegate_wire::query_argument;
 
-use crate::{context::Context, problem::Problem};
+use crate::{context::Context, openapi::refusals::OfWork, problem::Problem};
 use format::Format;
 
 /// The servers that were asked for.
@@ -49,6 +49,29 @@ struct Wanted {
     up: Option<bool>,
 }
 
+/// What health checks have found, as on Tengine's page
+///
+/// 500 where no pool has a check, as there. A word that is not known is as good as none.
+#[utoipa::path(
+    get,
+    path = "/status",
+    operation_id = "showChecks",
+    tag = "process",
+    params(
+        ("format" = Option<String>, Query, example = "json",
+         description = "`html`, otherwise also `csv`, `json` or `prometheus`"),
+        ("status" = Option<String>, Query, example = "down",
+         description = "`up` or `down`: only such servers"),
+    ),
+    responses(
+        (status = 200, description = "The page", content(
+            (String = "text/html"),
+            (String = "text/plain"),
+            (serde_json::Value = "application/json"),
+        )),
+        OfWork,
+    ),
+)]
 pub(crate) async fn page(
     State(context): State<Arc<Context>>,
     RawQuery(query): RawQuery,

@@ -17,27 +17,41 @@ use tidegate_model::{
 };
 use tidegate_operate::View;
 use tidegate_table::{Applied, DrainChange, Operation, Origin, Refused};
+use utoipa::ToSchema;
 
 use crate::{
     caller::{Caller, one_line},
     context::Context,
     json::{self, Changed},
+    openapi::refusals::{OfBody, OfChange, OfNames},
     problem::Problem,
 };
 
 /// The body of a POST.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = DrainOrder)]
 struct Asked {
     upstream: Name,
+    /// As the pool knows it: the address as typed, for a host name `NAME:PORT@IP`; `#2`, `#3` tell
+    /// equal ones apart.
     server: String,
+    /// All that are open at the start, evenly over this time, which is not 0. With neither this nor
+    /// a rate, the pool's `drain_over`.
     over: Option<Span>,
+    /// So many in a time; not beside `over`.
     rate: Option<Rate>,
     #[serde(default)]
     order: Order,
+    /// Whatever is left after so long is cut; absent: nothing is cut.
     deadline: Option<Span>,
+    /// Absent: the pool's.
     close_code: Option<CloseCode>,
+    /// What the Close frames say besides the code, in at most 123 bytes, and what the history keeps.
+    #[schema(max_length = 123)]
     reason: Option<String>,
+    /// An `http://` URL that is told when the server is empty.
+    #[schema(pattern = "^http://[A-Za-z0-9.-]+(:[0-9]{1,4})?(/[A-Za-z0-9._~/-]*)?$")]
     notify: Option<String>,
     #[serde(default)]
     paused: bool,
@@ -47,7 +61,8 @@ struct Asked {
 }
 
 /// A drain that was begun or changed.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = DrainDone)]
 struct Done {
     #[serde(flatten)]
     view: View,
@@ -55,15 +70,33 @@ struct Done {
     visible_us: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = DrainList)]
 struct Listed {
     drains: Vec<View>,
 }
 
+/// Every drain
+#[utoipa::path(
+    get,
+    path = "/api/v1/drains",
+    operation_id = "listDrains",
+    tag = "drains",
+    responses((status = 200, description = "All that were begun and not ended", body = Listed)),
+)]
 pub(crate) async fn list(State(context): State<Arc<Context>>) -> Response {
     Json(Listed { drains: context.admin.operate.drains() }).into_response()
 }
 
+/// One drain
+#[utoipa::path(
+    get,
+    path = "/api/v1/drains/{id}",
+    operation_id = "showDrain",
+    tag = "drains",
+    params(("id" = u64, Path, description = "A drain")),
+    responses((status = 200, description = "How it stands", body = View), OfNames),
+)]
 pub(crate) async fn show(
     State(context): State<Arc<Context>>,
     Path(id): Path<String>,
@@ -73,6 +106,22 @@ pub(crate) async fn show(
     Ok(Json(view).into_response())
 }
 
+/// Begins to empty a server
+///
+/// It takes no more requests, and its tunnels are closed at the pace that is asked for. One that is
+/// being emptied already goes on as this says.
+#[utoipa::path(
+    post,
+    path = "/api/v1/drains",
+    operation_id = "beginDrain",
+    tag = "drains",
+    request_body = Asked,
+    responses(
+        (status = 201, description = "It has begun", body = Done,
+         headers(("Location" = String, description = "The path of the drain"))),
+        OfBody, OfChange, OfNames,
+    ),
+)]
 pub(crate) async fn begin(
     State(context): State<Arc<Context>>,
     Extension(caller): Extension<Caller>,
@@ -98,6 +147,16 @@ pub(crate) async fn begin(
     Ok(response)
 }
 
+/// Pauses a drain, resumes it, or changes its pace
+#[utoipa::path(
+    patch,
+    path = "/api/v1/drains/{id}",
+    operation_id = "alterDrain",
+    tag = "drains",
+    params(("id" = u64, Path, description = "A drain")),
+    request_body = DrainChange,
+    responses((status = 200, description = "As it is now", body = Done), OfBody, OfChange, OfNames),
+)]
 pub(crate) async fn alter(
     State(context): State<Arc<Context>>,
     Extension(caller): Extension<Caller>,
@@ -109,7 +168,17 @@ pub(crate) async fn alter(
     Ok(done(&context, id, applied)?.into_response())
 }
 
+/// Ends a drain
+///
 /// The server takes requests again; its tunnels stay as they are.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/drains/{id}",
+    operation_id = "endDrain",
+    tag = "drains",
+    params(("id" = u64, Path, description = "A drain")),
+    responses((status = 200, description = "It has ended", body = Changed), OfChange, OfNames),
+)]
 pub(crate) async fn cancel(
     State(context): State<Arc<Context>>,
     Extension(caller): Extension<Caller>,

@@ -19,11 +19,17 @@ use axum::{
 };
 use httparse::Header;
 use serde::Serialize;
-use tidegate_model::WhenAllDown;
+use tidegate_model::{WhenAllDown, schema::Ip};
 use tidegate_table::{Snapshot, Source};
 use tidegate_wire::Facts;
+use utoipa::ToSchema;
 
-use crate::{Admin, context::Context, problem::Problem};
+use crate::{
+    Admin,
+    context::Context,
+    openapi::refusals::{OfQuery, OfWork},
+    problem::Problem,
+};
 use candidates::{Candidate, Turnout};
 use choice::{Choosing, Decision, Sticky};
 use question::Question;
@@ -34,7 +40,7 @@ use variables::Variables;
 const MAX_CANDIDATES: usize = 10_000;
 
 /// The answer.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Explanation<'e> {
     generation: u64,
     request: Understood<'e>,
@@ -52,9 +58,11 @@ struct Explanation<'e> {
 }
 
 /// The request, as routing sees it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ExplainedRequest)]
 struct Understood<'e> {
     listener: &'e str,
+    #[schema(value_type = Ip)]
     client: IpAddr,
     method: &'e str,
     host: &'e str,
@@ -64,7 +72,8 @@ struct Understood<'e> {
 }
 
 /// The pool.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ExplainedPool)]
 struct About<'e> {
     name: &'e str,
     generation: u64,
@@ -80,6 +89,31 @@ struct About<'e> {
     when_all_down: WhenAllDown,
 }
 
+/// What would become of a request, and why
+///
+/// No server hears of it.
+#[utoipa::path(
+    get,
+    path = "/api/v1/explain",
+    operation_id = "explain",
+    tag = "explain",
+    params(
+        ("listener" = Option<String>, Query, description = "Otherwise the first that speaks HTTP"),
+        ("client" = Option<Ip>, Query, description = "Where the request comes from; otherwise \
+                                                      127.0.0.1"),
+        ("method" = Option<String>, Query, pattern = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
+         description = "Otherwise GET"),
+        ("host" = Option<String>, Query, description = "Otherwise localhost"),
+        ("path" = Option<String>, Query, pattern = "^/[!-~]*$",
+         description = "As it stands in a request, escaped; otherwise `/`"),
+        ("query" = Option<String>, Query, description = "The same without `?`"),
+        ("header" = Option<Vec<String>>, Query, max_items = 100,
+         description = "`NAME:VALUE`, as often as there are headers"),
+        ("cookie" = Option<Vec<String>>, Query, max_items = 100,
+         description = "`NAME=VALUE`, as often as there are cookies"),
+    ),
+    responses((status = 200, description = "The answer", body = Explanation), OfQuery, OfWork),
+)]
 pub(crate) async fn answer(
     State(context): State<Arc<Context>>,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,

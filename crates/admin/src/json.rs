@@ -1,6 +1,8 @@
 //! What the JSON API has in common: reading a body, the answer to a change, and refusals of the
 //! table in its words.
 
+mod objects;
+
 use std::time::Duration;
 
 use axum::{body::Body, http::StatusCode};
@@ -9,19 +11,24 @@ use serde::{Serialize, de::DeserializeOwned};
 use tidegate_model::Name;
 use tidegate_table::{Applied, Refused};
 use tokio::time::timeout;
+use utoipa::ToSchema;
 
 use crate::problem::Problem;
+use objects::ObjectsOnly;
 
 /// Larger than anything that is asked for here.
 const MAX_BODY: usize = 64 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A change that is visible everywhere, and on disk where there is one.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Changed {
     generation: u64,
+    /// Whether it is on disk; false where state is in memory only.
     durable: bool,
+    /// Microseconds until every worker went by it.
     visible_us: u64,
+    /// Pools.
     changed: Vec<Name>,
 }
 
@@ -56,7 +63,7 @@ pub(crate) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Problem> 
 /// The value, or which field is wrong and why; `body` where it is none in particular.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, (String, String)> {
     let mut source = serde_json::Deserializer::from_slice(bytes);
-    let parsed = serde_path_to_error::deserialize(&mut source).map_err(|error| {
+    let parsed = serde_path_to_error::deserialize(ObjectsOnly(&mut source)).map_err(|error| {
         let (path, reason) = (error.path().to_string(), error.into_inner().to_string());
         // What is not there, or there twice, has no path.
         let quoted = ["missing field `", "duplicate field `"]
@@ -101,6 +108,14 @@ mod tests {
     struct Asked {
         server: String,
         count: Option<u8>,
+        part: Option<Part>,
+    }
+
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    #[expect(dead_code, reason = "only read")]
+    struct Part {
+        all: Option<bool>,
     }
 
     #[test]
@@ -115,11 +130,13 @@ mod tests {
             (r#"{"server":"s""#, "body"),
             ("{", "body"),
             ("[]", "body"),
+            (r#"["s"]"#, "body"),
+            (r#"{"server":"s","part":[]}"#, "part"),
             ("", "body"),
         ] {
             let (found, reason) = parse::<Asked>(text.as_bytes()).expect_err(text);
             assert_eq!(found, field, "{text}: {reason}");
         }
-        assert!(parse::<Asked>(br#"{"server":"s","count":1}"#).is_ok());
+        assert!(parse::<Asked>(br#"{"server":"s","count":1,"part":{}}"#).is_ok());
     }
 }

@@ -14,6 +14,7 @@ mod explain;
 mod guard;
 mod json;
 mod metrics;
+mod openapi;
 mod problem;
 mod router;
 mod serve;

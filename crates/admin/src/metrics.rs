@@ -25,6 +25,7 @@ use tidegate_worker::Tunnels;
 use crate::{
     Admin,
     context::Context,
+    openapi::refusals::OfWork,
     problem::Problem,
     status::{Facts, Outcome},
 };
@@ -80,6 +81,18 @@ pub struct DatagramTotals {
     pub evicted: u64,
 }
 
+/// Numbers for Prometheus
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    operation_id = "showMetrics",
+    tag = "process",
+    responses(
+        (status = 200, description = "Prometheus' text format", body = String,
+         content_type = "text/plain; version=0.0.4"),
+        OfWork,
+    ),
+)]
 pub(crate) async fn page(State(context): State<Arc<Context>>) -> Result<Response, Problem> {
     let text = context.aside(render).await?;
     Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response())

@@ -8,19 +8,21 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A refusal. Its `type` is always `about:blank`: the status says all that a program needs.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Problem {
     r#type: &'static str,
     title: &'static str,
     status: u16,
     detail: String,
+    #[schema(inline)]
     errors: Vec<Fault>,
 }
 
 /// What is wrong with one field of the request.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Fault {
     field: Cow<'static, str>,
     reason: String,

@@ -6,50 +6,82 @@ use std::{net::IpAddr, sync::Arc};
 use axum::{
     Router,
     extract::{Request, State},
-    http::{StatusCode, header},
+    http::StatusCode,
     middleware::from_fn_with_state,
     response::{IntoResponse, Response},
-    routing::{delete, get},
 };
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    Admin, checks, context::Context, drains, dyups, explain, guard::guard, metrics,
+    Admin, checks, context::Context, drains, dyups, explain, guard::guard, metrics, openapi,
     problem::Problem, status, tunnels,
 };
 
 /// The admin listeners' routes. `addresses` are where they listen.
 pub(crate) fn admin(admin: Arc<Admin>, addresses: Vec<IpAddr>) -> Router {
     let context = Arc::new(Context::new(admin, addresses));
-    pages()
-        .route("/api/v1/drains", get(drains::list).post(drains::begin))
-        .route("/api/v1/drains/{id}", get(drains::show).patch(drains::alter).delete(drains::cancel))
-        .route("/api/v1/explain", get(explain::answer))
-        .route("/api/v1/status", get(status::page))
-        .route("/api/v1/tunnels", get(tunnels::list))
-        .route("/api/v1/tunnels/{id}", delete(tunnels::close))
-        .route("/status", get(checks::page))
+    Router::from(described())
         .fallback(elsewhere)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(Arc::clone(&context), guard))
         .with_state(context)
 }
 
+/// Those of them that have a place of their own, with their descriptions. Each handler brings its
+/// path and its method along.
+pub(crate) fn described() -> OpenApiRouter<Arc<Context>> {
+    pages()
+        .routes(routes!(drains::list, drains::begin))
+        .routes(routes!(drains::show, drains::alter, drains::cancel))
+        .routes(routes!(explain::answer))
+        .routes(routes!(openapi::page))
+        .routes(routes!(status::page))
+        .routes(routes!(tunnels::list))
+        .routes(routes!(tunnels::close))
+        .routes(routes!(checks::page))
+}
+
 /// The metrics listeners' routes: reading only, by anybody.
 pub(crate) fn metrics(admin: Arc<Admin>) -> Router {
     let context = Arc::new(Context::new(admin, Vec::new()));
-    pages()
+    Router::from(pages())
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(wrong_method)
         .with_state(context)
 }
 
-fn pages() -> Router<Arc<Context>> {
-    Router::new()
-        .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics::page))
+fn pages() -> OpenApiRouter<Arc<Context>> {
+    OpenApiRouter::default()
+        .routes(routes!(alive))
+        .routes(routes!(ready))
+        .routes(routes!(metrics::page))
 }
 
+/// Whether the process lives
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    operation_id = "isAlive",
+    tag = "process",
+    security(()),
+    responses((status = 200, description = "It does", content_type = "text/plain", body = String)),
+)]
+async fn alive() -> &'static str {
+    "ok\n"
+}
+
+/// Whether new connections are taken
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    operation_id = "isReady",
+    tag = "process",
+    security(()),
+    responses(
+        (status = 200, description = "They are", content_type = "text/plain", body = String),
+        (status = 503, description = "The process stops", content_type = "text/plain", body = String),
+    ),
+)]
 async fn ready(State(context): State<Arc<Context>>) -> Response {
     if context.admin.status.is_serving() {
         "ok\n".into_response()
@@ -67,10 +99,8 @@ async fn elsewhere(State(context): State<Arc<Context>>, request: Request) -> Res
     }
 }
 
-async fn wrong_method(request: Request) -> Response {
+/// Which ones are, axum puts into `Allow`.
+async fn wrong_method(request: Request) -> Problem {
     let detail = format!("{} is not a method of this path", request.method());
-    let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).into_response();
-    let allowed = header::HeaderValue::from_static("GET, HEAD");
-    response.headers_mut().insert(header::ALLOW, allowed);
-    response
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
 }

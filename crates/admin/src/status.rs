@@ -13,11 +13,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     Admin,
     context::Context,
     metrics::{Listed, ListenerTotals, Row, max_descriptors, open_descriptors},
+    openapi::refusals::OfWork,
     problem::Problem,
     time::rfc3339,
 };
@@ -54,14 +56,15 @@ pub struct Reload {
 }
 
 /// What became of a reload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = ReloadOutcome)]
 pub enum Outcome {
     Applied,
     Refused,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Status {
     version: &'static str,
     generation: u64,
@@ -70,6 +73,7 @@ struct Status {
     uptime_seconds: u64,
     workers: usize,
     durable: bool,
+    #[schema(value_type = Option<String>)]
     state_dir: Option<PathBuf>,
     listeners: Vec<Listener>,
     pools: usize,
@@ -82,7 +86,7 @@ struct Status {
     last_reload: Option<LastReload>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Listener {
     name: String,
     address: String,
@@ -90,19 +94,27 @@ struct Listener {
     connections_active: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Descriptors {
     limit: Option<u64>,
     open: Option<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct LastReload {
     at: String,
     outcome: Outcome,
     detail: String,
 }
 
+/// The process at a glance
+#[utoipa::path(
+    get,
+    path = "/api/v1/status",
+    operation_id = "showStatus",
+    tag = "process",
+    responses((status = 200, description = "As it stands", body = Status), OfWork),
+)]
 pub(crate) async fn page(State(context): State<Arc<Context>>) -> Result<Response, Problem> {
     // Every server is looked at and every descriptor counted.
     Ok(Json(context.aside(Status::of).await?).into_response())

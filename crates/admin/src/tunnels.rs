@@ -9,10 +9,17 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use tidegate_model::schema::Ip;
 use tidegate_net::coarse_millis;
 use tidegate_tunnel::{Card, Register};
+use utoipa::ToSchema;
 
-use crate::{caller::Caller, context::Context, problem::Problem};
+use crate::{
+    caller::Caller,
+    context::Context,
+    openapi::refusals::{OfNames, OfQuery, OfWork},
+    problem::Problem,
+};
 
 /// Tunnels on a page, unless asked otherwise, and at most.
 const USUAL: usize = 100;
@@ -32,7 +39,8 @@ struct Wanted {
 }
 
 /// What comes first; equal ones by id.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ToSchema)]
+#[schema(as = TunnelSort, rename_all = "snake_case")]
 enum Sort {
     /// The oldest.
     Age,
@@ -44,7 +52,8 @@ enum Sort {
     Idle,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TunnelPage)]
 struct Page {
     tunnels: Vec<Row>,
     /// For `after`; absent on the last page.
@@ -54,12 +63,15 @@ struct Page {
     total: usize,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Tunnel)]
 struct Row {
     id: u64,
     kind: &'static str,
     upstream: String,
+    #[schema(value_type = String)]
     server: Arc<str>,
+    #[schema(value_type = String)]
     listener: Arc<str>,
     client: Option<String>,
     state: &'static str,
@@ -71,7 +83,8 @@ struct Row {
     within_message: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TunnelClosing)]
 struct Closing {
     id: u64,
     state: &'static str,
@@ -80,6 +93,25 @@ struct Closing {
 /// Where a tunnel stands in its order: the larger come first.
 type Key = (u64, Reverse<u64>);
 
+/// Tunnels that are open, by pages
+#[utoipa::path(
+    get,
+    path = "/api/v1/tunnels",
+    operation_id = "listTunnels",
+    tag = "tunnels",
+    params(
+        ("upstream" = Option<String>, Query, description = "Only of this pool"),
+        ("server" = Option<String>, Query, description = "Only of this server"),
+        ("listener" = Option<String>, Query, description = "Only of this listener"),
+        ("client" = Option<Ip>, Query, description = "Only of this client"),
+        ("sort" = Option<Sort>, Query, description = "What comes first; otherwise the oldest id"),
+        ("limit" = Option<u64>, Query, description = "Tunnels on the page; otherwise 100, and at \
+                                                      most 1,000"),
+        ("after" = Option<String>, Query, pattern = "^[0-9]{1,18}-[0-9]{1,18}$",
+         description = "The `next` of the page before"),
+    ),
+    responses((status = 200, description = "A page", body = Page), OfQuery, OfWork),
+)]
 pub(crate) async fn list(
     State(context): State<Arc<Context>>,
     parameters: Result<Query<Vec<(String, String)>>, QueryRejection>,
@@ -93,7 +125,17 @@ pub(crate) async fn list(
     Ok(Json(page).into_response())
 }
 
+/// Closes a tunnel
+///
 /// Politely: the client is told, and has a few seconds to answer.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/tunnels/{id}",
+    operation_id = "closeTunnel",
+    tag = "tunnels",
+    params(("id" = u64, Path, description = "A tunnel")),
+    responses((status = 202, description = "It is closing", body = Closing), OfNames),
+)]
 pub(crate) async fn close(
     State(context): State<Arc<Context>>,
     Extension(caller): Extension<Caller>,

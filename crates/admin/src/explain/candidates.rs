@@ -4,9 +4,10 @@
 use serde::Serialize;
 use tidegate_model::WhenAllDown;
 use tidegate_table::{Pool, Server, Standing, Target};
+use utoipa::ToSchema;
 
 /// One server.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Candidate<'e> {
     /// As the metrics name it.
     server: &'e str,

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use serde::Serialize;
 use tidegate_model::{Balance, Upstream};
 use tidegate_table::{Affinity, Ask, Hashed, Pool, Server, Tried, parse_token};
+use utoipa::ToSchema;
 
 use super::{
     candidates::{Turnout, is_on_probation},
@@ -13,7 +14,7 @@ use super::{
 };
 
 /// What becomes of the request.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Decision {
     /// The server it goes to first, where that can be told.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -25,7 +26,8 @@ pub(super) struct Decision {
 }
 
 /// The cookie that names a server.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Serialize, ToSchema)]
+#[schema(as = ExplainedSticky)]
 pub(super) struct Sticky<'e> {
     cookie: &'e str,
     /// Whom the client's cookie names, if it is still there.

@@ -6,6 +6,7 @@ use serde::Serialize;
 use tidegate_model::{PathPattern, Route};
 use tidegate_table::{Pool, Routes, Snapshot};
 use tidegate_wire::{Refusal, normalize_path};
+use utoipa::ToSchema;
 
 use super::{question::refused, variables::Variables};
 use crate::problem::Problem;
@@ -18,7 +19,8 @@ pub(super) struct Path<'r> {
 }
 
 /// A route that was looked at.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ConsideredRoute)]
 pub(super) struct Considered<'e> {
     route: &'e str,
     matches: bool,
@@ -28,7 +30,8 @@ pub(super) struct Considered<'e> {
 }
 
 /// The route that matched, and where it leads.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = TakenRoute)]
 pub(super) struct Taken<'e> {
     label: &'e str,
     template: &'e str,

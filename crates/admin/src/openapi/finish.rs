@@ -1,0 +1,142 @@
+//! What the types cannot say themselves, added to the finished document: how large their numbers get,
+//! which keys exclude each other, and which answers anybody may be given.
+
+use serde_json::{Map, Value, json};
+use utoipa::PartialSchema;
+
+use super::refusals;
+use crate::problem::Problem;
+
+pub(super) fn finished(mut document: Value) -> Value {
+    document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
+    share_refusals(&mut document);
+    if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
+        merge_parts(schemas);
+        forbid_pairs(schemas);
+    }
+    each(&mut document["paths"], &mut plain_parameter);
+    each(&mut document, &mut bound);
+    for operation in operations(&mut document) {
+        add_refusals(operation);
+    }
+    document
+}
+
+/// Every operation, whatever its path.
+fn operations(document: &mut Value) -> impl Iterator<Item = &mut Map<String, Value>> {
+    let paths = document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
+    let items = paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut);
+    items.filter_map(Value::as_object_mut)
+}
+
+/// Does something to every object.
+fn each(value: &mut Value, act: &mut impl FnMut(&mut Map<String, Value>)) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| each(item, act)),
+        Value::Object(map) => {
+            act(map);
+            map.values_mut().for_each(|value| each(value, act));
+        }
+        _ => {}
+    }
+}
+
+/// Formats of numbers are not binding, their bounds are.
+fn bound(schema: &mut Map<String, Value>) {
+    let most = match schema.get("format").and_then(Value::as_str) {
+        Some("uint8") => u64::from(u8::MAX),
+        Some("uint16") => u64::from(u16::MAX),
+        Some("uint32") => u64::from(u32::MAX),
+        Some("uint64") => u64::MAX,
+        _ => return,
+    };
+    schema.entry("maximum").or_insert(most.into());
+}
+
+/// A parameter is there or not; it is never null.
+fn plain_parameter(parameter: &mut Map<String, Value>) {
+    if !parameter.contains_key("in") {
+        return;
+    }
+    let Some(schema) = parameter.get_mut("schema") else { return };
+    if let Some(kinds) = schema["type"].as_array() {
+        let kind = kinds.iter().find(|kind| *kind != "null").cloned();
+        schema["type"] = kind.unwrap_or_default();
+    } else if let Some(choices) = schema["oneOf"].as_array() {
+        let choice = choices.iter().find(|choice| choice["type"] != "null").cloned();
+        *schema = choice.unwrap_or_default();
+    }
+}
+
+/// A part that allows no other keys than its own excludes those of the whole, so parts become one
+/// with it.
+fn merge_parts(schemas: &mut Map<String, Value>) {
+    let names: Vec<String> = schemas.keys().cloned().collect();
+    for name in names {
+        let schema = schemas[&name].clone();
+        if schema.get("allOf").is_some() {
+            schemas[&name] = merged(schemas, schema);
+        }
+    }
+}
+
+fn merged(schemas: &Map<String, Value>, mut schema: Value) -> Value {
+    let Some(parts) = schema.as_object_mut().and_then(|schema| schema.remove("allOf")) else {
+        return schema;
+    };
+    let (mut properties, mut required) = (Map::new(), Vec::new());
+    for part in parts.as_array().into_iter().flatten() {
+        let named = part["$ref"].as_str().and_then(|path| path.rsplit('/').next());
+        let part = named.and_then(|name| schemas.get(name)).unwrap_or(part);
+        let part = merged(schemas, part.clone());
+        properties.extend(part["properties"].as_object().cloned().unwrap_or_default());
+        required.extend(part["required"].as_array().cloned().unwrap_or_default());
+    }
+    schema["type"] = "object".into();
+    schema["properties"] = properties.into();
+    schema["required"] = required.into();
+    schema
+}
+
+/// A pace is one of these, or the pool's.
+fn forbid_pairs(schemas: &mut Map<String, Value>) {
+    for name in ["DrainChange", "DrainOrder"] {
+        let both = json!({
+            "required": ["over", "rate"],
+            "properties": { "over": { "type": "string" }, "rate": { "type": "string" } },
+        });
+        schemas[name]["not"] = both;
+    }
+}
+
+fn share_refusals(document: &mut Value) {
+    let problem = serde_json::to_value(Problem::schema()).unwrap_or_default();
+    document["components"]["schemas"]["Problem"] = problem;
+    let mut responses = Map::new();
+    for (status, name, description) in refusals::ALL {
+        let schema = json!({ "$ref": "#/components/schemas/Problem" });
+        let mut response = json!({
+            "description": description,
+            "content": { "application/problem+json": { "schema": schema } },
+        });
+        for (header, meaning) in refusals::headers(status) {
+            response["headers"][header] =
+                json!({ "description": meaning, "schema": { "type": "string" } });
+        }
+        responses.insert(name.into(), response);
+    }
+    document["components"]["responses"] = responses.into();
+}
+
+/// What the guard says is the same everywhere, save that probes need no token.
+fn add_refusals(operation: &mut Map<String, Value>) {
+    let is_open = operation.get("security").is_some();
+    let guards: &[u16] = if is_open { &[403, 429] } else { &[401, 403, 429] };
+    let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else {
+        return;
+    };
+    for (status, name, _) in refusals::ALL.iter().filter(|known| guards.contains(&known.0)) {
+        let shared = json!({ "$ref": format!("#/components/responses/{name}") });
+        responses.entry(status.to_string()).or_insert(shared);
+    }
+}
