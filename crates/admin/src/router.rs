@@ -9,12 +9,12 @@ use axum::{
     http::{StatusCode, header},
     middleware::from_fn_with_state,
     response::{IntoResponse, Response},
-    routing::{delete, get},
+    routing::{delete, get, post},
 };
 
 use crate::{
-    Admin, checks, context::Context, drains, dyups, explain, guard::guard, metrics,
-    problem::Problem, status, tunnels,
+    Admin, checks, context::Context, drains, dyups, explain, generations, guard::guard, metrics,
+    problem::Problem, servers, status, transactions, tunnels, upstreams,
 };
 
 /// The admin listeners' routes. `addresses` are where they listen.
@@ -24,9 +24,24 @@ pub(crate) fn admin(admin: Arc<Admin>, addresses: Vec<IpAddr>) -> Router {
         .route("/api/v1/drains", get(drains::list).post(drains::begin))
         .route("/api/v1/drains/{id}", get(drains::show).patch(drains::alter).delete(drains::cancel))
         .route("/api/v1/explain", get(explain::answer))
+        .route("/api/v1/generations", get(generations::list))
+        .route("/api/v1/generations/{n}", get(generations::show))
+        .route("/api/v1/generations/{n}/diff", get(generations::compare))
+        .route("/api/v1/generations/{n}/restore", post(generations::restore))
         .route("/api/v1/status", get(status::page))
+        .route("/api/v1/transactions", post(transactions::run))
         .route("/api/v1/tunnels", get(tunnels::list))
         .route("/api/v1/tunnels/{id}", delete(tunnels::close))
+        .route("/api/v1/upstreams", get(upstreams::list))
+        .route(
+            "/api/v1/upstreams/{name}",
+            get(upstreams::show).put(upstreams::put).delete(upstreams::delete),
+        )
+        .route("/api/v1/upstreams/{name}/servers", post(servers::add))
+        .route(
+            "/api/v1/upstreams/{name}/servers/{address}",
+            get(servers::show).patch(servers::alter).delete(servers::remove),
+        )
         .route("/status", get(checks::page))
         .fallback(elsewhere)
         .method_not_allowed_fallback(wrong_method)
