@@ -2,35 +2,31 @@
 //! directory it is published at once, with one it goes to the journal's thread, which publishes it
 //! when it is on disk. Meanwhile the next change is built on it.
 
+mod past;
+mod planning;
+
 use std::{
     collections::{HashSet, VecDeque},
-    fmt, io,
-    pin::pin,
+    fmt,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use tidegate_model::Name;
 use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, oneshot};
 
+use self::planning::{Planned, Unanswered};
 use crate::{
-    change::{
-        Applied, Change, FileState, Foreseen, Operation, Options, Origin, Preview, Refused,
-        Reloaded,
-    },
-    condition::Key,
+    change::{Applied, Change, FileState, Options, Origin, Refused, Reloaded},
     departed::{Departed, Departure},
-    head::{Head, Stage, Staged},
-    history::{Bounds, Entry, History, Page, Past, PastPool},
+    head::Head,
+    history::{Bounds, Entry, History},
     journal::{
         disk::{Directory, Disk},
-        record::{self, Changed},
+        record::Changed,
         thread::Journal,
     },
-    keys::Answered,
     live::PoolLive,
-    plan,
-    pool::Server,
     published::{ChangeTotals, Proposal, Published, Reader},
     recovery::{self, Book, OpenError, Recovered},
     reload::{First, Rebuilt, first, rebuild},
@@ -137,105 +133,6 @@ impl Table {
         self.commit(head, proposal, &record, room, payload).await
     }
 
-    /// What a change would do. Nothing of it is done.
-    ///
-    /// # Errors
-    /// When it would be refused, but for leaving a pool with nobody: that is told.
-    pub async fn preview(&self, change: Change) -> Result<Preview, Refused> {
-        let head = Arc::clone(&self.head).lock_owned().await;
-        let (head, operations) = self.expand(head, &change).await?;
-        let guard = change.guard;
-        let Planned { staged, .. } =
-            self.stage(&head, Change { guard: None, ..change }, operations)?;
-        let (before, after) = (&head.snapshot, &staged.head.snapshot);
-        let foreseen = |name: &Name| Foreseen {
-            name: name.clone(),
-            before: before.pool(name.as_str()).cloned(),
-            after: after.pool(name.as_str()).cloned(),
-        };
-        Ok(Preview {
-            generation: staged.generation(),
-            pools: staged.changed.iter().map(foreseen).collect(),
-            leaves_nobody: guard.map_or_else(Vec::new, |now| nobody_left(before, &staged, now)),
-        })
-    }
-
-    /// The lock of the head, unless that key was answered before; waits for an answer that is under
-    /// way.
-    async fn unanswered(&self, key: Option<&Key>) -> Result<Unanswered, Refused> {
-        loop {
-            let mut bell = pin!(self.published.bell());
-            bell.as_mut().enable();
-            let head = Arc::clone(&self.head).lock_owned().await;
-            let answered =
-                key.and_then(|key| Some((key, head.keys.find(&key.text, record::now())?)));
-            let Some((key, answered)) = answered else { return Ok(Unanswered::Go(head)) };
-            if answered.key.request != key.request {
-                return Err(Refused::KeyTaken);
-            }
-            if answered.generation <= self.snapshot().generation {
-                return Ok(Unanswered::Was(Applied {
-                    generation: answered.generation,
-                    durable: self.is_durable(),
-                    visible: Duration::ZERO,
-                    changed: answered.changed.clone(),
-                    added: 0,
-                    removed: 0,
-                    replayed: true,
-                }));
-            }
-            drop(head);
-            bell.await;
-        }
-    }
-
-    /// The operations of a change, with restorations put in terms of the others.
-    async fn expand(
-        &self,
-        head: OwnedMutexGuard<Head>,
-        change: &Change,
-    ) -> Result<(OwnedMutexGuard<Head>, Vec<Operation>), Refused> {
-        for condition in &change.conditions {
-            condition.check(&head.snapshot)?;
-        }
-        let is_restoration = |one: &Operation| matches!(one, Operation::Restore { .. });
-        if !change.operations.iter().any(is_restoration) {
-            return Ok((head, change.operations.clone()));
-        }
-        let (history, operations) = (Arc::clone(&self.history), change.operations.clone());
-        let work = move || {
-            let expanded = expanded(operations, &head, &history);
-            (head, expanded)
-        };
-        let (head, expanded) = on_a_thread(work).await?;
-        Ok((head, expanded?))
-    }
-
-    fn stage(
-        &self,
-        head: &Head,
-        change: Change,
-        operations: Vec<Operation>,
-    ) -> Result<Planned, Refused> {
-        let Change { origin, caller, reason, existing, key, guard, .. } = change;
-        let at = record::now();
-        let mut effects = plan::effects(operations, origin.source(), at, head)?;
-        let before = Some(plan::before(&effects, head));
-        let mut stage = Stage::on(head, &self.published.departed, self.workers)
-            .existing(existing)
-            .apply(&effects);
-        effects.extend(stage.end_orphans());
-        let generation = head.snapshot.generation + 1;
-        let record = Changed { generation, at, origin, caller, reason, effects, before, key };
-        let staged = stage.answered(Answered::of(&record)).finish();
-        if let Some(now) = guard
-            && let Some(name) = nobody_left(&head.snapshot, &staged, now).into_iter().next()
-        {
-            return Err(Refused::NobodyLeft(name));
-        }
-        Ok(Planned { staged, record })
-    }
-
     /// Applies a configuration file that was read anew. Returns as [`Self::change`] does; one that
     /// changes nothing publishes nothing. The build runs on a thread of its own.
     ///
@@ -271,58 +168,6 @@ impl Table {
             replaced_api_changes: verdict.replaced,
             routes_changed,
         })
-    }
-
-    /// Up to `limit` generations below `before`, of one pool or of all, the newest first. Reads
-    /// files.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub fn history(
-        &self,
-        before: Option<u64>,
-        limit: usize,
-        pool: Option<&str>,
-    ) -> io::Result<Page> {
-        let pool = pool.map(str::to_ascii_lowercase);
-        self.history.page(self.snapshot().generation, before, limit, pool.as_deref())
-    }
-
-    /// What one generation changed; `None` when it is not remembered. Reads files.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub fn past(&self, generation: u64) -> io::Result<Option<Past>> {
-        let newest = self.snapshot().generation;
-        if generation > newest { Ok(None) } else { self.history.past(generation) }
-    }
-
-    /// How pools differ between two generations, in either direction. Reads files.
-    ///
-    /// # Errors
-    /// When one of them is not remembered, or cannot be read.
-    pub fn difference(&self, from: u64, to: u64) -> Result<Vec<PastPool>, Refused> {
-        let now = self.snapshot();
-        for generation in [from, to] {
-            let span = self.history.span(now.generation);
-            if !span.is_some_and(|(oldest, newest)| (oldest..=newest).contains(&generation)) {
-                return Err(self.not_remembered(generation));
-            }
-        }
-        let changes = self.history.between(from.min(to), from.max(to), &now);
-        let what = "reading the history";
-        let changes =
-            changes.map_err(|source| Refused::Storage { what, source: Arc::new(source) })?;
-        let turned =
-            |PastPool { name, before, after }| PastPool { name, before: after, after: before };
-        Ok(if from <= to { changes } else { changes.into_iter().map(turned).collect() })
-    }
-
-    /// The refusal for a generation of which nothing is known.
-    pub fn not_remembered(&self, generation: u64) -> Refused {
-        let newest = self.snapshot().generation;
-        let (oldest, newest) = self.history.span(newest).unwrap_or((newest, newest));
-        Refused::GenerationNotFound { generation, oldest, newest }
     }
 
     /// The newest snapshot.
@@ -407,57 +252,6 @@ impl Table {
         drop(head);
         answer.await.unwrap_or(Err(Refused::Closed))
     }
-}
-
-/// A change that was built and not yet made.
-struct Planned {
-    staged: Staged,
-    record: Changed,
-}
-
-/// Whether a change is still to be made.
-enum Unanswered {
-    Go(OwnedMutexGuard<Head>),
-    Was(Applied),
-}
-
-/// Puts restorations in terms of other operations. Reads files.
-fn expanded(
-    operations: Vec<Operation>,
-    head: &Head,
-    history: &History,
-) -> Result<Vec<Operation>, Refused> {
-    let mut expanded = Vec::with_capacity(operations.len());
-    for operation in operations {
-        let Operation::Restore { generation } = operation else {
-            expanded.push(operation);
-            continue;
-        };
-        let newest = head.snapshot.generation;
-        let (oldest, newest) = history.span(newest).unwrap_or((newest, newest));
-        if !(oldest..=newest).contains(&generation) {
-            return Err(Refused::GenerationNotFound { generation, oldest, newest });
-        }
-        let what = "reading the history";
-        let past = history.state_at(generation);
-        let past = past.map_err(|source| Refused::Storage { what, source: Arc::new(source) })?;
-        expanded.extend(plan::restoration(past, head));
-    }
-    Ok(expanded)
-}
-
-/// The pools of a change that had servers which take requests and are well, and have none after it.
-/// One that joins is taken to be well.
-fn nobody_left(before: &Snapshot, staged: &Staged, now: u64) -> Vec<Name> {
-    let is_empty = |name: &&Name| {
-        let before = before.pool(name.as_str());
-        let after = staged.head.snapshot.pool(name.as_str());
-        let (Some(before), Some(after)) = (before, after) else { return false };
-        let known: HashSet<u64> = before.servers.iter().map(|one| one.state.id()).collect();
-        let joins = |one: &Server| one.takes_requests() && !known.contains(&one.state.id());
-        before.eligible(now) > 0 && after.eligible(now) == 0 && !after.servers.iter().any(joins)
-    };
-    staged.changed.iter().filter(is_empty).cloned().collect()
 }
 
 impl fmt::Debug for Table {
