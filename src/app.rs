@@ -184,7 +184,8 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
 /// Recovers what was changed before, and says what it found.
 async fn open_table(config: &Config, resolver: &Resolver, workers: usize) -> Result<Arc<Table>> {
     let state = file::state(config, resolver).await;
-    let options = Options { workers, state_dir: config.process.state_dir.clone() };
+    let state_dir = config.process.state_dir.clone();
+    let options = Options { workers, state_dir, ..Options::default() };
     let opened = tokio::task::spawn_blocking(move || Table::open(options, state)).await?;
     let (table, recovered) = opened?;
     if table.is_durable() {

@@ -127,7 +127,7 @@ pub(crate) async fn begin(
     Extension(caller): Extension<Caller>,
     body: Body,
 ) -> Result<Response, Problem> {
-    let asked: Asked = json::read(body).await?;
+    let asked: Asked = json::read(&context, body).await?;
     asked.notify.as_deref().map_or(Ok(()), check_url)?;
     let (spec, force) = asked.parts();
     let operate = Arc::clone(&context.admin.operate);
@@ -163,7 +163,7 @@ pub(crate) async fn alter(
     Path(id): Path<String>,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (id, pace) = (number(&id)?, json::read::<DrainChange>(body).await?);
+    let (id, pace) = (number(&id)?, json::read::<DrainChange>(&context, body).await?);
     let applied = change(&context, &caller, "alter", Operation::AlterDrain { id, pace }).await?;
     Ok(done(&context, id, applied)?.into_response())
 }
@@ -190,7 +190,7 @@ pub(crate) async fn cancel(
 }
 
 /// That it is no `https` and the like is the table's to say.
-fn check_url(url: &str) -> Result<(), Problem> {
+pub(crate) fn check_url(url: &str) -> Result<(), Problem> {
     let host = url.parse::<Uri>().ok().and_then(|uri| uri.host().map(str::to_owned));
     if host.is_some_and(|host| !host.is_empty()) {
         return Ok(());

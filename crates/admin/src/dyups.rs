@@ -186,20 +186,9 @@ async fn make(
 ) -> Result<Applied, Refused> {
     let what = match &operation {
         Operation::Delete { .. } => "delete",
-        Operation::Merge { .. } | Operation::Put { .. } => "replace",
-        Operation::Resolve { .. } => "resolve",
-        Operation::AlterDrain { .. }
-        | Operation::Drain { .. }
-        | Operation::EndDrain { .. }
-        | Operation::FinishDrain { .. } => "drain",
+        _ => "replace",
     };
-    let change = Change {
-        operations: vec![operation],
-        origin: Origin::Dyups,
-        caller: caller.clone(),
-        reason: None,
-        existing,
-    };
+    let change = Change { existing, ..Change::new(vec![operation], Origin::Dyups, caller.clone()) };
     table
         .change(change)
         .await
@@ -219,15 +208,9 @@ fn refused_answer(refused: &Refused) -> Response {
     let line = format!("{reason}\n");
     match refused {
         Refused::NotFound(_) => text(StatusCode::NOT_FOUND, NOT_FOUND),
-        Refused::BadDrain { .. }
-        | Refused::DrainNotFound(_)
-        | Refused::Invalid { .. }
-        | Refused::LastServer { .. }
-        | Refused::ServerNotFound { .. } => {
-            refusal(StatusCode::INTERNAL_SERVER_ERROR, ADD_FAILED, reason)
-        }
         Refused::Storage { .. } => refusal(StatusCode::INSUFFICIENT_STORAGE, line, reason),
         Refused::Closed => refusal(StatusCode::SERVICE_UNAVAILABLE, line, reason),
+        _ => refusal(StatusCode::INTERNAL_SERVER_ERROR, ADD_FAILED, reason),
     }
 }
 

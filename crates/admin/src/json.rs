@@ -3,21 +3,31 @@
 
 mod objects;
 
-use std::time::Duration;
+use std::{borrow::Cow, fmt, time::Duration};
 
-use axum::{body::Body, http::StatusCode};
+use axum::{
+    body::{Body, Bytes, HttpBody},
+    http::StatusCode,
+};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, Error as _, MapAccess, Visitor},
+};
+use serde_json::{Map, Value};
 use tidegate_model::Name;
 use tidegate_table::{Applied, Refused};
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
-use crate::problem::Problem;
-use objects::ObjectsOnly;
+use crate::{
+    context::{Context, SMALL_BODY},
+    problem::Problem,
+};
+pub(crate) use objects::{ObjectsOnly, objects_only};
 
-/// Larger than anything that is asked for here.
-const MAX_BODY: usize = 64 * 1024;
+/// A definition of a pool of thousands of servers.
+const MAX_BODY: usize = 1024 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A change that is visible everywhere, and on disk where there is one.
@@ -40,53 +50,137 @@ impl From<Applied> for Changed {
     }
 }
 
-/// Reads a whole body as JSON.
-pub(crate) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
-    let bytes = match timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
-        Ok(Ok(collected)) => collected.to_bytes(),
+/// Reads a whole body. Those that may be large are few at once.
+pub(crate) async fn bytes(context: &Context, body: Body) -> Result<Bytes, Problem> {
+    let _place = if body.size_hint().upper().is_some_and(|most| most <= SMALL_BODY) {
+        None
+    } else {
+        let busy = "too many large bodies are being read; try again";
+        let place = context.large_bodies.try_acquire();
+        Some(place.map_err(|_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, busy))?)
+    };
+    match timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             let detail = format!("a body here has at most {MAX_BODY} bytes");
-            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+            Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail))
         }
-        Ok(Err(_)) => return Err(Problem::new(StatusCode::BAD_REQUEST, "the body is cut off")),
+        Ok(Err(_)) => Err(Problem::new(StatusCode::BAD_REQUEST, "the body is cut off")),
         Err(_) => {
             let detail = "the body did not come in time";
-            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail));
+            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail))
         }
-    };
-    parse(&bytes).map_err(|(field, reason)| {
-        let detail = "the body is not what is asked for here";
-        Problem::new(StatusCode::BAD_REQUEST, detail).with_fault(field, reason)
+    }
+}
+
+/// Reads a whole body as JSON.
+pub(crate) async fn read<T: DeserializeOwned>(context: &Context, body: Body) -> Result<T, Problem> {
+    parse_body(&bytes(context, body).await?)
+}
+
+/// A body that was read, as JSON.
+pub(crate) fn parse_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    parse(bytes).map_err(|(field, reason)| wrong_body(field, reason))
+}
+
+/// An object whose members are partly of `T`, those called `ours`, and partly somebody else's.
+pub(crate) fn split<T: DeserializeOwned>(
+    bytes: &[u8],
+    ours: &[&str],
+) -> Result<(T, Map<String, Value>), Problem> {
+    let Unrepeated(mut theirs) = parse_body(bytes)?;
+    let ours = ours.iter().filter_map(|name| theirs.remove_entry(*name)).collect();
+    Ok((parse_value(Value::Object(ours))?, theirs))
+}
+
+/// JSON that was read, as what it means.
+pub(crate) fn parse_value<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
+    serde_path_to_error::deserialize(ObjectsOnly(value)).map_err(|error| {
+        let (field, reason) = named(&error.path().to_string(), error.into_inner().to_string());
+        wrong_body(field, reason)
     })
+}
+
+/// An object none of whose members is there twice.
+struct Unrepeated(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Unrepeated {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Unrepeated;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Unrepeated, A::Error> {
+                let mut members = Map::new();
+                while let Some((name, value)) = access.next_entry::<String, Value>()? {
+                    if members.contains_key(&name) {
+                        return Err(A::Error::custom(format!("duplicate field `{name}`")));
+                    }
+                    members.insert(name, value);
+                }
+                Ok(Unrepeated(members))
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
+}
+
+/// What is wrong with a body.
+pub(crate) fn wrong_body(
+    field: impl Into<Cow<'static, str>>,
+    reason: impl Into<String>,
+) -> Problem {
+    let detail = "the body is not what is asked for here";
+    Problem::new(StatusCode::BAD_REQUEST, detail).with_fault(field, reason)
+}
+
+/// What is wrong with a query.
+pub(crate) fn wrong_query(name: impl Into<Cow<'static, str>>, reason: &str) -> Problem {
+    let detail = "the query is not what can be asked for here";
+    Problem::new(StatusCode::BAD_REQUEST, detail).with_fault(name, reason)
 }
 
 /// The value, or which field is wrong and why; `body` where it is none in particular.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, (String, String)> {
     let mut source = serde_json::Deserializer::from_slice(bytes);
-    let parsed = serde_path_to_error::deserialize(ObjectsOnly(&mut source)).map_err(|error| {
-        let (path, reason) = (error.path().to_string(), error.into_inner().to_string());
-        // What is not there, or there twice, has no path.
-        let quoted = ["missing field `", "duplicate field `"]
-            .iter()
-            .find_map(|words| reason.strip_prefix(words)?.split('`').next());
-        let is_of_none = matches!(&*path, "." | "?");
-        (if is_of_none { quoted.unwrap_or("body").to_owned() } else { path }, reason)
-    })?;
+    let parsed = serde_path_to_error::deserialize(ObjectsOnly(&mut source))
+        .map_err(|error| named(&error.path().to_string(), error.into_inner().to_string()))?;
     match source.end() {
         Ok(()) => Ok(parsed),
         Err(error) => Err(("body".into(), error.to_string())),
     }
 }
 
+/// The field that an error is about, and the error.
+fn named(path: &str, reason: String) -> (String, String) {
+    // What is not there, or there twice, has no path.
+    let quoted = ["missing field `", "duplicate field `"]
+        .iter()
+        .find_map(|words| reason.strip_prefix(words)?.split('`').next());
+    let is_of_none = matches!(path, "." | "?");
+    (if is_of_none { quoted.unwrap_or("body") } else { path }.to_owned(), reason)
+}
+
 /// What the table has against a change.
 pub(crate) fn refused(refused: &Refused) -> Problem {
     let status = match refused {
         Refused::Closed => StatusCode::SERVICE_UNAVAILABLE,
-        Refused::DrainNotFound(_) | Refused::NotFound(_) | Refused::ServerNotFound { .. } => {
-            StatusCode::NOT_FOUND
-        }
+        Refused::DrainNotFound(_)
+        | Refused::GenerationNotFound { .. }
+        | Refused::NotFound(_)
+        | Refused::ServerNotFound { .. } => StatusCode::NOT_FOUND,
         Refused::BadDrain { .. } | Refused::Invalid { .. } => StatusCode::BAD_REQUEST,
-        Refused::LastServer { .. } => StatusCode::CONFLICT,
+        Refused::KeyTaken => StatusCode::UNPROCESSABLE_ENTITY,
+        Refused::LastServer { .. } | Refused::NobodyLeft(_) | Refused::ServerExists { .. } => {
+            StatusCode::CONFLICT
+        }
+        Refused::Stale { .. } => StatusCode::PRECONDITION_FAILED,
         Refused::Storage { .. } => StatusCode::INSUFFICIENT_STORAGE,
     };
     let problem = Problem::new(status, refused.to_string());
@@ -98,8 +192,6 @@ pub(crate) fn refused(refused: &Refused) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use serde::Deserialize;
-
     use super::*;
 
     #[derive(Debug, Deserialize)]
@@ -113,7 +205,6 @@ mod tests {
 
     #[derive(Debug, Default, Deserialize)]
     #[serde(deny_unknown_fields, default)]
-    #[expect(dead_code, reason = "only read")]
     struct Part {
         all: Option<bool>,
     }

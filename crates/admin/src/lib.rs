@@ -5,22 +5,30 @@
 #![forbid(unsafe_code)]
 
 mod caller;
+mod changing;
 mod checks;
 mod connection;
 mod context;
+mod difference;
 mod drains;
 mod dyups;
 mod explain;
+mod generations;
 mod guard;
 mod json;
 mod metrics;
 mod openapi;
+mod preview;
 mod problem;
 mod router;
 mod serve;
+mod servers;
 mod status;
+mod terms;
 mod time;
+mod transactions;
 mod tunnels;
+mod upstreams;
 
 use std::{fmt, sync::Arc};
 

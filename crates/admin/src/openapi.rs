@@ -7,6 +7,7 @@
 
 mod dyups;
 mod finish;
+pub(crate) mod parameters;
 pub(crate) mod refusals;
 
 use std::sync::LazyLock;
@@ -40,6 +41,8 @@ static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| document().to_string().into(
     security(("bearer" = []), ()),
     paths(dyups::list, dyups::detail, dyups::show, dyups::replace, dyups::delete),
     tags(
+        (name = "upstreams", description = "Pools and their servers"),
+        (name = "generations", description = "What was changed, and the way back"),
         (name = "drains", description = "Emptying servers of their tunnels, at a pace"),
         (name = "tunnels", description = "What is open"),
         (name = "explain", description = "What would become of a request"),

@@ -13,8 +13,8 @@ use axum::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    Admin, checks, context::Context, drains, dyups, explain, guard::guard, metrics, openapi,
-    problem::Problem, status, tunnels,
+    Admin, checks, context::Context, drains, dyups, explain, generations, guard::guard, metrics,
+    openapi, problem::Problem, servers, status, transactions, tunnels, upstreams,
 };
 
 /// The admin listeners' routes. `addresses` are where they listen.
@@ -34,10 +34,19 @@ pub(crate) fn described() -> OpenApiRouter<Arc<Context>> {
         .routes(routes!(drains::list, drains::begin))
         .routes(routes!(drains::show, drains::alter, drains::cancel))
         .routes(routes!(explain::answer))
+        .routes(routes!(generations::list))
+        .routes(routes!(generations::show))
+        .routes(routes!(generations::compare))
+        .routes(routes!(generations::restore))
         .routes(routes!(openapi::page))
         .routes(routes!(status::page))
+        .routes(routes!(transactions::run))
         .routes(routes!(tunnels::list))
         .routes(routes!(tunnels::close))
+        .routes(routes!(upstreams::list))
+        .routes(routes!(upstreams::show, upstreams::put, upstreams::delete))
+        .routes(routes!(servers::add))
+        .routes(routes!(servers::show, servers::alter, servers::remove))
         .routes(routes!(checks::page))
 }
 

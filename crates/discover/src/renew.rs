@@ -166,13 +166,8 @@ async fn renew_one(
 
 async fn take_over(table: &Table, pool: &Pool, found: Resolved) -> Result<(), Refused> {
     let names: Vec<_> = found.keys().cloned().collect();
-    let change = Change {
-        operations: vec![Operation::Resolve { name: pool.name.clone(), resolved: found }],
-        origin: Origin::Resolver,
-        caller: "resolver".into(),
-        reason: None,
-        existing: None,
-    };
+    let operation = Operation::Resolve { name: pool.name.clone(), resolved: found };
+    let change = Change::new(vec![operation], Origin::Resolver, "resolver");
     match table.change(change).await {
         Ok(applied) => {
             let (generation, added, removed) = (applied.generation, applied.added, applied.removed);

@@ -70,6 +70,7 @@ mod tests {
             source: Source::File,
             upstream: spec.resolve(&UpstreamSpec::default()),
             spec: Arc::new(spec),
+            since: Vec::new(),
             resolved: Arc::default(),
             live: Arc::new(PoolLive::new(1)),
             drains: Vec::new(),

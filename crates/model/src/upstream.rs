@@ -24,7 +24,7 @@ pub use balance::{Balance, HashKey, Sticky, WhenAllDown};
 pub use check::{Check, CheckKind, CheckSpec, CheckStart, ExpectBody, MIN_INTERVAL, StatusPattern};
 pub use eject::{Eject, EjectSpec};
 pub use next::{Condition, Conditions, Next, NextSpec, Share};
-pub use server::ServerSpec;
+pub use server::{ServerChange, ServerSpec};
 pub use tunnel::{BadCloseCode, CloseCode, OnRemove, Tunnel, TunnelSpec};
 
 /// A pool as defined: what is absent comes from `[upstream_defaults]`, then from the built-in values.

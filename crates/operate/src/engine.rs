@@ -151,9 +151,7 @@ impl Operate {
         origin: Origin,
         caller: String,
     ) -> Result<Applied, Refused> {
-        let operations = vec![operation];
-        let change = Change { operations, origin, caller, reason: None, existing: None };
-        self.table.change(change).await
+        self.table.change(Change::new(vec![operation], origin, caller)).await
     }
 
     /// Every drain of the table.

@@ -42,7 +42,7 @@ fn table(pools: usize, servers: usize) -> Arc<Table> {
 }
 
 fn open(file: FileState, state_dir: Option<PathBuf>) -> Arc<Table> {
-    Table::open(Options { workers: 2, state_dir }, file).expect("it opens").0
+    Table::open(Options { workers: 2, state_dir, ..Options::default() }, file).expect("it opens").0
 }
 
 fn file(pools: usize, servers: usize) -> FileState {
@@ -58,13 +58,7 @@ fn file(pools: usize, servers: usize) -> FileState {
 fn replacement(round: usize) -> Change {
     let operation =
         Operation::Put { name: name(7), spec: spec(10, round & 1), resolved: Resolved::new() };
-    Change {
-        operations: vec![operation],
-        origin: Origin::Api,
-        caller: String::new(),
-        reason: None,
-        existing: None,
-    }
+    Change::new(vec![operation], Origin::Api, "")
 }
 
 /// Without a journal a change never waits.

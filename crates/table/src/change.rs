@@ -4,9 +4,20 @@
 use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use tidegate_model::{Name, Resolved, UpstreamSpec, drain::DrainSpec, upstream::OnRemove};
+use tidegate_model::{
+    Name, Resolved, ServerSpec, UpstreamSpec,
+    drain::DrainSpec,
+    upstream::{OnRemove, ServerChange},
+};
+use utoipa::ToSchema;
 
-use crate::{drain::DrainChange, pool::Source, snapshot::Routes};
+use crate::{
+    condition::{Condition, Key},
+    drain::DrainChange,
+    history::Bounds,
+    pool::{Pool, Source},
+    snapshot::Routes,
+};
 
 /// How a table is opened.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +26,8 @@ pub struct Options {
     pub workers: usize,
     /// Where changes are kept; `None`: in memory only.
     pub state_dir: Option<PathBuf>,
+    /// How far back generations are remembered.
+    pub history: Bounds,
 }
 
 /// What the configuration file says of pools and routes.
@@ -39,10 +52,24 @@ pub struct FilePool {
 /// One step of a change.
 #[derive(Clone, Debug)]
 pub enum Operation {
+    /// Servers join a pool, behind those it has.
+    AddServers {
+        name: Name,
+        servers: Vec<ServerSpec>,
+        resolved: Resolved,
+    },
     /// Alters a drain, as far as the change speaks of it.
     AlterDrain {
         id: u64,
         pace: DrainChange,
+    },
+    /// Alters one server of a pool, as far as the change speaks of it.
+    AlterServer {
+        name: Name,
+        /// As [`ServerState::label`](crate::ServerState::label) has it; one given by host name by
+        /// that alone.
+        server: String,
+        change: ServerChange,
     },
     Delete {
         name: Name,
@@ -74,6 +101,16 @@ pub enum Operation {
         spec: UpstreamSpec,
         resolved: Resolved,
     },
+    /// One server leaves a pool; named as for [`Self::AlterServer`].
+    RemoveServer {
+        name: Name,
+        server: String,
+    },
+    /// Every pool is defined again as it was in that generation, and those that came later are
+    /// deleted. Drains, routes and defaults stay as they are.
+    Restore {
+        generation: u64,
+    },
     /// Host names of the pool have other addresses now; what is not among `resolved` keeps those
     /// it had. Who defined the pool stays the same.
     Resolve {
@@ -83,7 +120,7 @@ pub enum Operation {
 }
 
 /// Where a change came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     Api,
@@ -105,6 +142,48 @@ pub struct Change {
     pub reason: Option<String>,
     /// What becomes of tunnels to servers that it removes; `None`: what their pool says.
     pub existing: Option<OnRemove>,
+    /// All must hold for it to happen.
+    pub conditions: Vec<Condition>,
+    /// A change of a key that was seen before is not made again: its answer is.
+    pub key: Option<Key>,
+    /// Refuse what leaves a pool that has eligible servers without any, as they stand at this time
+    /// of the clock that failures are told by. The deletion of a pool is never refused for it.
+    pub guard: Option<u64>,
+}
+
+impl Change {
+    /// Operations that take effect whatever was before.
+    pub fn new(operations: Vec<Operation>, origin: Origin, caller: impl Into<String>) -> Self {
+        Self {
+            operations,
+            origin,
+            caller: caller.into(),
+            reason: None,
+            existing: None,
+            conditions: Vec::new(),
+            key: None,
+            guard: None,
+        }
+    }
+}
+
+/// What a change would do.
+#[derive(Clone, Debug)]
+pub struct Preview {
+    /// The generation it would be.
+    pub generation: u64,
+    /// The pools it would touch.
+    pub pools: Vec<Foreseen>,
+    /// Those that had eligible servers and would have none.
+    pub leaves_nobody: Vec<Name>,
+}
+
+/// One pool before and after a change that was not made.
+#[derive(Clone, Debug)]
+pub struct Foreseen {
+    pub name: Name,
+    pub before: Option<Arc<Pool>>,
+    pub after: Option<Arc<Pool>>,
 }
 
 /// A change that is on disk (where there is one) and visible.
@@ -119,6 +198,8 @@ pub struct Applied {
     /// Servers that joined and left.
     pub added: usize,
     pub removed: usize,
+    /// It was made before: its key was seen.
+    pub replayed: bool,
 }
 
 /// A configuration file that was applied.
@@ -144,21 +225,44 @@ pub enum Refused {
     Closed,
     #[error("there is no drain {0}")]
     DrainNotFound(u64),
+    /// Its generation is not remembered, or has not been.
+    #[error("generation {generation} is not remembered: {} to {newest} are", oldest)]
+    GenerationNotFound { generation: u64, oldest: u64, newest: u64 },
     #[error("upstream \"{pool}\": {reason}")]
     Invalid { pool: Name, reason: String },
+    #[error("the key was used before, for another request")]
+    KeyTaken,
     /// It would leave the pool without a server; may be forced.
     #[error(
         "\"{server}\" is the last server of upstream \"{pool}\" that takes requests: add or enable \
          another one first, or force it"
     )]
     LastServer { pool: Name, server: String },
+    /// It would leave the pool without an eligible server; may be forced.
+    #[error(
+        "upstream \"{0}\" would be left without any server that takes requests and is well: add or \
+         enable one first, or force it"
+    )]
+    NobodyLeft(Name),
     #[error("there is no upstream \"{0}\"")]
     NotFound(Name),
+    #[error("upstream \"{pool}\" has a server \"{server}\" already")]
+    ServerExists { pool: Name, server: String },
     #[error("upstream \"{pool}\" has no server \"{}\", {}", server.escape_debug(), few(listed))]
     ServerNotFound { pool: Name, server: String, listed: Vec<Arc<str>> },
+    /// A condition does not hold: somebody else has changed it.
+    #[error("{what} {}", found(*.is))]
+    Stale { what: String, is: Option<u64> },
     /// Answered with 507 (interface §3.2).
     #[error("the change could not be stored, nothing was changed: {what}: {source}")]
     Storage { what: &'static str, source: Arc<io::Error> },
+}
+
+fn found(generation: Option<u64>) -> String {
+    match generation {
+        Some(generation) => format!("was last changed by generation {generation}"),
+        None => "is not there".into(),
+    }
 }
 
 /// Names the first few servers.

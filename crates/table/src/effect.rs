@@ -48,6 +48,23 @@ pub(crate) struct Mark {
 /// By folded name.
 pub(crate) type Marks = BTreeMap<Arc<str>, Mark>;
 
+/// The pools that effects are about, in their order.
+pub(crate) fn touched(effects: &[Effect]) -> Vec<Name> {
+    let mut names: Vec<Name> = Vec::new();
+    for effect in effects {
+        let name = match effect {
+            Effect::DrainPut(drain) => &drain.spec.upstream,
+            Effect::PoolDelete(name) => name,
+            Effect::PoolPut(definition) => &definition.name,
+            Effect::DrainEnd(_) | Effect::FileApplied(_) | Effect::FileForgotten(_) => continue,
+        };
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names
+}
+
 impl From<&Pool> for Definition {
     fn from(pool: &Pool) -> Self {
         Self {

@@ -14,12 +14,14 @@ use tidegate_model::{
 };
 
 use crate::{
+    change::{FilePool, FileState},
     departed::{Departed, Departure, Identity},
     drain,
     effect::{Definition, Effect, Mark, Marks},
+    keys::{Answered, Keys},
     live::PoolLive,
-    pool::{Parts, Pool, Server},
-    snapshot::{Routes, Snapshot},
+    pool::{Parts, Pool, Server, since},
+    snapshot::Snapshot,
     state::ServerState,
 };
 
@@ -33,6 +35,7 @@ pub(crate) struct Head {
     pub(crate) next_order: u64,
     /// The largest id that a drain ever had, unless that is below the generation.
     pub(crate) last_drain: u64,
+    pub(crate) keys: Keys,
 }
 
 /// A state that is not yet published.
@@ -134,7 +137,7 @@ impl<'d> Stage<'d> {
                 }
                 Effect::PoolDelete(name) => self.delete(name),
                 Effect::PoolPut(definition) => {
-                    self.put(definition, self.generation);
+                    self.put(definition, self.generation, None);
                     self.staged.changed.push(definition.name.clone());
                 }
             }
@@ -161,14 +164,21 @@ impl<'d> Stage<'d> {
         self
     }
 
-    pub(crate) fn routes(mut self, routes: &Arc<Routes>) -> Self {
-        self.snapshot.routes = Arc::clone(routes);
+    /// What a configuration file says, besides the effects it has.
+    pub(crate) fn file(mut self, file: &FileState) -> Self {
+        self.snapshot.routes = Arc::clone(&file.routes);
+        let filed = |pool: &FilePool| {
+            (pool.name.folded(), (pool.name.clone(), Arc::new(pool.spec.clone())))
+        };
+        self.snapshot.filed = Arc::new(file.pools.iter().map(filed).collect());
         self
     }
 
     pub(crate) fn finish(mut self) -> Staged {
         self.snapshot.generation = self.generation;
         self.turn_drained();
+        let mut seen = HashSet::new();
+        self.staged.changed.retain(|name| seen.insert(name.clone()));
         self.staged.leaving = self.departures();
         self.staged.head.snapshot = Arc::new(self.snapshot);
         self.staged
@@ -180,14 +190,33 @@ impl<'d> Stage<'d> {
         self.finish().head
     }
 
+    /// Remembers what is answered to whoever repeats the change's key.
+    pub(crate) fn answered(mut self, answered: Option<Arc<Answered>>) -> Self {
+        if let Some(answered) = answered {
+            self.staged.head.keys.insert(answered);
+        }
+        self
+    }
+
     pub(crate) fn mark(&mut self, mark: Mark) {
         Arc::make_mut(&mut self.staged.head.marks).insert(mark.name.folded(), mark);
     }
 
-    pub(crate) fn put(&mut self, definition: &Definition, generation: u64) {
+    /// Builds a pool; `known_since`: the generation that last changed each of its servers, where it
+    /// does not follow from the pool there is.
+    pub(crate) fn put(
+        &mut self,
+        definition: &Definition,
+        generation: u64,
+        known_since: Option<Vec<u64>>,
+    ) {
         let key = definition.name.folded();
         let previous = self.snapshot.pools.get(&key).cloned();
-        let parts = self.parts(definition, generation, previous.as_deref());
+        let since = known_since.unwrap_or_else(|| {
+            let before = previous.as_deref().map(|pool| (&*pool.spec, &*pool.since));
+            since(before, &definition.spec, generation)
+        });
+        let parts = self.parts(definition, generation, since, previous.as_deref());
         let check = parts.upstream.check.clone();
         let joining = Joining {
             pool: &definition.name,
@@ -220,7 +249,13 @@ impl<'d> Stage<'d> {
         self.snapshot.pools.insert(key, Arc::new(pool));
     }
 
-    fn parts(&self, definition: &Definition, generation: u64, previous: Option<&Pool>) -> Parts {
+    fn parts(
+        &self,
+        definition: &Definition,
+        generation: u64,
+        since: Vec<u64>,
+        previous: Option<&Pool>,
+    ) -> Parts {
         let Definition { name, order, source, spec, resolved } = definition.clone();
         let live = previous.map(|pool| Arc::clone(&pool.live));
         let drains = drain::of(&self.snapshot.drains, &name).cloned().collect();
@@ -231,6 +266,7 @@ impl<'d> Stage<'d> {
             source,
             upstream: spec.resolve(&self.staged.head.defaults),
             spec,
+            since,
             resolved,
             live: live.unwrap_or_else(|| Arc::new(PoolLive::new(self.workers))),
             drains,
@@ -250,7 +286,7 @@ impl<'d> Stage<'d> {
     /// Builds a pool again as it is defined, for what else it depends on.
     fn rebuild(&mut self, key: &str) {
         if let Some(pool) = self.snapshot.pools.get(key).cloned() {
-            self.put(&Definition::from(&*pool), pool.generation);
+            self.put(&Definition::from(&*pool), pool.generation, Some(pool.since.clone()));
         }
     }
 

@@ -229,6 +229,11 @@ impl Health {
         }
     }
 
+    /// When its check last turned or began; without one, when it joined.
+    pub fn since(&self) -> Option<SystemTime> {
+        self.lock().since
+    }
+
     /// What the check has found; `None` without one.
     pub fn checked(&self) -> Option<Checked> {
         let probes = self.lock();

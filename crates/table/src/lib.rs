@@ -5,12 +5,15 @@
 
 mod affinity;
 mod change;
+mod condition;
 mod departed;
 mod drain;
 mod effect;
 mod head;
 mod health;
+mod history;
 mod journal;
+mod keys;
 mod live;
 mod plan;
 mod pool;
@@ -25,17 +28,20 @@ mod writer;
 
 pub use affinity::{Affinity, Hashed, parse_token, print_token, token};
 pub use change::{
-    Applied, Change, FilePool, FileState, Operation, Options, Origin, Refused, Reloaded,
+    Applied, Change, FilePool, FileState, Foreseen, Operation, Options, Origin, Preview, Refused,
+    Reloaded,
 };
+pub use condition::{Condition, Key, Subject, Wanted};
 pub use departed::Departure;
 pub use drain::{Drain, DrainChange, Drains};
 pub use health::{Ailment, Checked, Health, Probed, Turned};
+pub use history::{Bounds, Page, Past, PastPool};
 pub use journal::record::Unreadable;
 pub use live::{Attempt, Close, PoolCells, PoolLive, Series, SeriesKey, ServerCells};
 pub use pool::{Ask, NoServer, Parts, Pick, Pool, Server, Source, Standing, Target};
 pub use published::{ChangeTotals, Outcome, Reader};
 pub use recovery::{OpenError, Recovered};
-pub use snapshot::{Pools, Routes, Snapshot};
+pub use snapshot::{Filed, Pools, Routes, Snapshot};
 pub use state::{Lease, ServerState};
 pub use tried::Tried;
 pub use writer::Table;

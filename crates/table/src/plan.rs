@@ -2,8 +2,12 @@
 //! refuses what could never serve. Pure: it reads the head and decides.
 
 mod drain;
+mod servers;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use tidegate_model::{
     Balance, Name, Resolved, UpstreamSpec,
@@ -16,6 +20,7 @@ use crate::{
     drain::Drains,
     effect::{Definition, Effect},
     head::Head,
+    history::Definitions,
     pool::Source,
 };
 
@@ -38,6 +43,41 @@ pub(crate) fn effects(
         last_drain: head.last_drain,
     };
     operations.into_iter().map(|operation| plan.step(operation)).collect()
+}
+
+/// What it takes to define pools again as they were; what is so already is left alone.
+pub(crate) fn restoration(past: Definitions, head: &Head) -> Vec<Operation> {
+    let mut operations = Vec::new();
+    let mut past: Vec<_> = past.into_iter().collect();
+    // New ones take their places in the order they had.
+    past.sort_by_key(|(_, (_, was))| was.as_ref().map_or(0, |was| was.order));
+    for (key, (name, was)) in past {
+        let is = head.snapshot.pools.get(&key);
+        match was {
+            Some(was) if is.is_some_and(|is| is.spec == was.spec) => {}
+            Some(Definition { name, spec, resolved, .. }) => operations.push(Operation::Put {
+                name,
+                spec: Arc::unwrap_or_clone(spec),
+                resolved: Arc::unwrap_or_clone(resolved),
+            }),
+            None if is.is_some() => operations.push(Operation::Delete { name }),
+            None => {}
+        }
+    }
+    operations
+}
+
+/// The pools that effects define or delete, as they are now.
+pub(crate) fn before(effects: &[Effect], head: &Head) -> Vec<Definition> {
+    let mut seen = HashSet::new();
+    let name = |effect: &Effect| match effect {
+        Effect::PoolDelete(name) => Some(name.folded()),
+        Effect::PoolPut(definition) => Some(definition.name.folded()),
+        _ => None,
+    };
+    let keys = effects.iter().filter_map(name).filter(|key| seen.insert(Arc::clone(key)));
+    let pools = keys.filter_map(|key| head.snapshot.pools.get(&key));
+    pools.map(|pool| Definition::from(&**pool)).collect()
 }
 
 /// Refuses a definition that could never serve, as nginx would.
@@ -86,6 +126,12 @@ struct Plan<'h> {
 impl Plan<'_> {
     fn step(&mut self, operation: Operation) -> Result<Effect, Refused> {
         match operation {
+            Operation::AddServers { name, servers, resolved } => {
+                self.add_servers(name, servers, resolved)
+            }
+            Operation::AlterServer { name, server, change } => {
+                self.alter_server(name, &server, change)
+            }
             Operation::AlterDrain { id, pace } => self.alter_drain(id, pace),
             Operation::Delete { name } => self.delete(name),
             Operation::Drain { spec, force } => self.drain(spec, force),
@@ -100,6 +146,12 @@ impl Plan<'_> {
                 self.put(name, overlay(&before.spec, patch), resolved)
             }
             Operation::Put { name, spec, resolved } => self.put(name, spec, resolved.into()),
+            Operation::RemoveServer { name, server } => self.remove_server(name, &server),
+            // Planned as what it comes to; see `expand`.
+            Operation::Restore { generation } => {
+                let newest = self.head.snapshot.generation;
+                Err(Refused::GenerationNotFound { generation, oldest: newest, newest })
+            }
             Operation::Resolve { name, resolved } => self.resolve(name, resolved),
         }
     }

@@ -26,7 +26,7 @@ use crate::{
     state::{Lease, ServerState},
     tried::Tried,
 };
-pub(crate) use entry::{Entry, entries};
+pub(crate) use entry::{Entry, entries, position, since};
 pub use standing::Standing;
 use tier::{Choice, Tier};
 
@@ -49,6 +49,8 @@ pub struct Pool {
     pub source: Source,
     /// As defined; what the journal keeps.
     pub spec: Arc<UpstreamSpec>,
+    /// The generation that last changed each server of the definition.
+    pub since: Vec<u64>,
     /// As meant, with the defaults filled in.
     pub upstream: Upstream,
     pub resolved: Arc<Resolved>,
@@ -146,6 +148,7 @@ pub struct Parts {
     pub generation: u64,
     pub source: Source,
     pub spec: Arc<UpstreamSpec>,
+    pub since: Vec<u64>,
     pub upstream: Upstream,
     pub resolved: Arc<Resolved>,
     pub live: Arc<PoolLive>,
@@ -169,13 +172,15 @@ impl Pool {
         let primary = Tier::new(&servers, &parts.upstream, false);
         let backup = Tier::new(&servers, &parts.upstream, true);
         let single = primary.len() == 1 && backup.len() == 0;
-        let Parts { name, order, generation, source, spec, upstream, resolved, live, .. } = parts;
+        let Parts { name, order, generation, source, spec, since, upstream, .. } = parts;
+        let (resolved, live) = (parts.resolved, parts.live);
         Self {
             name,
             order,
             generation,
             source,
             spec,
+            since,
             upstream,
             resolved,
             servers,

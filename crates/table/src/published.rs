@@ -12,6 +12,7 @@ use std::{
 use arc_swap::{ArcSwap, Cache};
 use tidegate_metrics::{Histogram, Totals};
 use tidegate_model::Name;
+use tokio::sync::{Notify, futures::Notified};
 
 use crate::{
     change::{Applied, Origin, Refused},
@@ -93,6 +94,8 @@ pub(crate) struct Published {
     pub(crate) departed: Departed,
     told: Mutex<Told>,
     tally: Mutex<Tally>,
+    /// Rung when changes were published or refused.
+    bell: Notify,
     pub(crate) durable: bool,
 }
 
@@ -109,6 +112,7 @@ impl Published {
             departed,
             told: Mutex::default(),
             tally: Mutex::default(),
+            bell: Notify::new(),
             durable,
         }
     }
@@ -119,6 +123,16 @@ impl Published {
 
     pub(crate) fn reader(&self) -> Reader {
         Reader(Cache::new(Arc::clone(&self.current)))
+    }
+
+    /// Whoever waits for changes that are under way looks again.
+    pub(crate) fn settled(&self) {
+        self.bell.notify_waiters();
+    }
+
+    /// Ready once changes were published or refused after this was called. Cancel safe.
+    pub(crate) fn bell(&self) -> Notified<'_> {
+        self.bell.notified()
     }
 
     pub(crate) fn on_departure(&self, tell: TellLeft) {
@@ -146,6 +160,7 @@ impl Published {
         let visible = begun.elapsed();
         self.tell(&left, &staged.changed, staged.drains_changed);
         self.applied(origin, visible);
+        self.settled();
         Applied {
             generation,
             durable: self.durable,
@@ -153,6 +168,7 @@ impl Published {
             changed: staged.changed,
             added: staged.added,
             removed: left.len(),
+            replayed: false,
         }
     }
 
@@ -179,10 +195,15 @@ impl Published {
             Refused::Closed | Refused::Storage { .. } => Outcome::Failed,
             Refused::BadDrain { .. }
             | Refused::DrainNotFound(_)
+            | Refused::GenerationNotFound { .. }
             | Refused::Invalid { .. }
+            | Refused::KeyTaken
             | Refused::LastServer { .. }
+            | Refused::NobodyLeft(_)
             | Refused::NotFound(_)
-            | Refused::ServerNotFound { .. } => Outcome::Refused,
+            | Refused::ServerExists { .. }
+            | Refused::ServerNotFound { .. }
+            | Refused::Stale { .. } => Outcome::Refused,
         };
         self.count(origin, outcome);
     }

@@ -3,7 +3,7 @@
 //! dropped; anything else that does not add up stops the start with its file and offset.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     fmt, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -16,12 +16,15 @@ use crate::{
     change::Refused,
     drain::{Drain, Drains},
     effect::{Definition, Effect, Marks},
+    history::{Bounds, History, scan},
     journal::{
         disk::{Disk, JOURNAL, SNAPSHOT},
         frame::Frame,
         log::Log,
         record::{Begin, Changed, Kept, Record, Unreadable},
     },
+    keys::{Answered, Keys},
+    pool::since,
 };
 
 /// Why a table cannot be opened.
@@ -135,13 +138,14 @@ pub(crate) struct Book {
     pub(crate) drains: Drains,
     /// The largest id that one ever had, unless that is below the generation.
     pub(crate) last_drain: u64,
+    pub(crate) keys: Keys,
     /// Changes that the journal added to the snapshot.
     pub(crate) records: usize,
     pub(crate) torn: u64,
 }
 
 /// Reads both files and leaves a journal that can be appended to.
-pub(crate) fn recover(mut disk: Box<dyn Disk>) -> Result<(Book, Log), OpenError> {
+pub(crate) fn recover(mut disk: Box<dyn Disk>, bounds: Bounds) -> Result<(Book, Log), OpenError> {
     let snapshot = read(&mut *disk, SNAPSHOT)?;
     let mut book = Book::default();
     if let Some(snapshot) = &snapshot {
@@ -154,8 +158,41 @@ pub(crate) fn recover(mut disk: Box<dyn Disk>) -> Result<(Book, Log), OpenError>
         let cut = disk.truncate(sound as u64);
         cut.map_err(|source| OpenError::storage("cut", disk.dir().join(JOURNAL), source))?;
     }
-    let log = Log::new(disk, sound as u64, snapshot.map_or(0, |bytes| bytes.len() as u64));
-    Ok((book, log))
+    let history = Arc::new(remember(&mut *disk, &journal[..sound], book.generation, bounds)?);
+    let snapshot_length = snapshot.map_or(0, |bytes| bytes.len() as u64);
+    Ok((book, Log::new(disk, sound as u64, snapshot_length, history)))
+}
+
+/// The generations that old files and the journal hold. No start fails for them: what cannot be
+/// read is not remembered.
+fn remember(
+    disk: &mut dyn Disk,
+    journal: &[u8],
+    generation: u64,
+    bounds: Bounds,
+) -> Result<History, OpenError> {
+    let listed = disk.segments();
+    let listed =
+        listed.map_err(|source| OpenError::storage("list", disk.dir().to_owned(), source))?;
+    let archive = disk.archive();
+    let (mut segments, mut entries) = (VecDeque::new(), Vec::new());
+    for segment in listed {
+        match archive.read_all(segment) {
+            Ok(bytes) => {
+                segments.push_back((segment, bytes.len() as u64));
+                entries.extend(scan(&bytes, segment));
+            }
+            Err(error) => {
+                tracing::warn!(segment, %error, "an old file of the history cannot be read");
+            }
+        }
+    }
+    let current = segments.back().map_or(0, |(last, _)| last + 1);
+    entries.extend(scan(journal, current));
+    if entries.last().is_some_and(|last| last.generation != generation) {
+        entries.clear();
+    }
+    Ok(History::new(bounds, Some(archive), segments, entries))
 }
 
 fn read(disk: &mut dyn Disk, file: &'static str) -> Result<Option<Vec<u8>>, OpenError> {
@@ -202,6 +239,7 @@ impl Book {
                     expected = Some(begin);
                 }
                 Record::Drain(drain) => self.drain(drain),
+                Record::Key(answered) => self.keys.insert(answered),
                 Record::Mark(mark) => drop(self.marks.insert(mark.name.folded(), mark)),
                 Record::Pool(kept) => drop(self.pools.insert(kept.pool.name.folded(), kept)),
                 Record::Begin(_) | Record::Change(_) => {
@@ -211,8 +249,9 @@ impl Book {
             at += length;
         }
         let found = |begin: Begin| {
-            let Begin { pools, marks, drains, .. } = begin;
-            [pools, marks, drains] == [self.pools.len(), self.marks.len(), self.drains.len()]
+            let Begin { pools, marks, drains, keys, .. } = begin;
+            let found = [self.pools.len(), self.marks.len(), self.drains.len(), self.keys.len()];
+            [pools, marks, drains, keys] == found
         };
         if !expected.is_some_and(found) {
             return Err(Wrong::damaged(at, "the snapshot is not complete"));
@@ -250,6 +289,9 @@ impl Book {
         }
         self.generation = change.generation;
         self.records += 1;
+        if let Some(answered) = Answered::of(&change) {
+            self.keys.insert(answered);
+        }
         for effect in change.effects {
             self.take(effect);
         }
@@ -273,8 +315,11 @@ impl Book {
     }
 
     fn put(&mut self, pool: Definition) {
-        let kept = Kept { generation: self.generation, pool };
-        self.pools.insert(kept.pool.name.folded(), kept);
+        let (key, generation) = (pool.name.folded(), self.generation);
+        let before = self.pools.get(&key).map(|kept| (&*kept.pool.spec, kept.since()));
+        let before = before.as_ref().map(|(spec, since)| (*spec, &**since));
+        let since = since(before, &pool.spec, generation);
+        self.pools.insert(key, Kept { generation, pool, since });
     }
 }
 

@@ -2,25 +2,34 @@
 //! directory it is published at once, with one it goes to the journal's thread, which publishes it
 //! when it is on disk. Meanwhile the next change is built on it.
 
-use std::{collections::HashSet, fmt, sync::Arc, time::Instant};
+mod past;
+mod planning;
+
+use std::{
+    collections::{HashSet, VecDeque},
+    fmt,
+    sync::Arc,
+    time::Instant,
+};
 
 use tidegate_model::Name;
 use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, oneshot};
 
+use self::planning::{Planned, Unanswered};
 use crate::{
     change::{Applied, Change, FileState, Options, Origin, Refused, Reloaded},
     departed::{Departed, Departure},
-    head::{Head, Stage},
+    head::Head,
+    history::{Bounds, Entry, History},
     journal::{
         disk::{Directory, Disk},
-        record::{self, Changed},
+        record::Changed,
         thread::Journal,
     },
     live::PoolLive,
-    plan,
     published::{ChangeTotals, Proposal, Published, Reader},
     recovery::{self, Book, OpenError, Recovered},
-    reload::{Rebuilt, first, rebuild},
+    reload::{First, Rebuilt, first, rebuild},
     snapshot::Snapshot,
     state::ServerState,
 };
@@ -30,6 +39,7 @@ pub struct Table {
     head: Arc<Mutex<Head>>,
     journal: Option<Journal>,
     published: Arc<Published>,
+    history: Arc<History>,
     nowhere: Arc<PoolLive>,
     workers: usize,
 }
@@ -46,33 +56,43 @@ impl Table {
             Some(dir) => Some(Box::new(Directory::open(dir)?) as Box<dyn Disk>),
             None => None,
         };
-        Self::open_on(disk, options.workers, &file)
+        Self::open_on(disk, options.workers, options.history, &file)
     }
 
     pub(crate) fn open_on(
         disk: Option<Box<dyn Disk>>,
         workers: usize,
+        bounds: Bounds,
         file: &FileState,
     ) -> Result<(Arc<Self>, Recovered), OpenError> {
         let begun = Instant::now();
         let dir = disk.as_ref().map(|disk| disk.dir().to_owned());
         let (book, mut log) = match disk {
-            Some(disk) => recovery::recover(disk).map(|(book, log)| (book, Some(log)))?,
+            Some(disk) => recovery::recover(disk, bounds).map(|(book, log)| (book, Some(log)))?,
             None => (Book::default(), None),
         };
         let departed = Departed::default();
-        let (head, verdict) = first(&book, file, &departed, workers)?;
-        if head.snapshot.generation > book.generation
-            && let Some(log) = &mut log
-        {
-            log.compact(&head).map_err(|fault| log.refuses_to_open(fault))?;
+        let history = match &log {
+            Some(log) => Arc::clone(log.history()),
+            None => Arc::new(History::new(bounds, None, VecDeque::new(), Vec::new())),
+        };
+        let First { recovered: before, head, record, verdict } =
+            first(&book, file, &departed, workers)?;
+        if let Some(record) = record {
+            let payload: Arc<[u8]> = record.payload().into();
+            history.push(Entry::of(&record, Arc::clone(&payload)));
+            if let Some(log) = &mut log {
+                let stored = log.store(&before, std::iter::once(&*payload));
+                let stored = stored.and_then(|()| log.write_snapshot(&head));
+                stored.map_err(|fault| log.refuses_to_open(fault))?;
+            }
         }
         let snapshot = Arc::clone(&head.snapshot);
         let published = Arc::new(Published::new(Arc::clone(&snapshot), departed, log.is_some()));
         let newest = Arc::new(Mutex::new(head.clone()));
         let journal = log.map(|log| Journal::start(log, &newest, head, &published)).transpose()?;
         let nowhere = Arc::new(PoolLive::new(workers));
-        let table = Self { head: newest, journal, published, nowhere, workers };
+        let table = Self { head: newest, journal, published, history, nowhere, workers };
         let recovered = Recovered {
             dir,
             pools: snapshot.pools.len(),
@@ -98,21 +118,19 @@ impl Table {
     /// be stored. Nothing has changed then.
     pub async fn change(&self, change: Change) -> Result<Applied, Refused> {
         let room = self.room().await?;
-        let head = Arc::clone(&self.head).lock_owned().await;
+        let origin = change.origin;
+        let refused = |refused: &Refused| self.published.refused(origin, refused);
+        let head = match self.unanswered(change.key.as_ref()).await.inspect_err(refused)? {
+            Unanswered::Go(head) => head,
+            Unanswered::Was(applied) => return Ok(applied),
+        };
         let begun = Instant::now();
-        let Change { operations, origin, caller, reason, existing } = change;
-        let at = record::now();
-        let mut effects = plan::effects(operations, origin.source(), at, &head)
-            .inspect_err(|refused| self.published.refused(origin, refused))?;
-        let mut stage = Stage::on(&head, &self.published.departed, self.workers)
-            .existing(existing)
-            .apply(&effects);
-        effects.extend(stage.end_orphans());
-        let staged = stage.finish();
-        let generation = staged.generation();
+        let (head, operations) = self.expand(head, &change).await.inspect_err(refused)?;
+        let staged = self.stage(&head, change, operations).inspect_err(refused)?;
+        let Planned { staged, record } = staged;
+        let payload: Arc<[u8]> = record.payload().into();
         let proposal = Proposal { staged, origin, begun };
-        let record = Changed { generation, at, origin, caller, reason, effects };
-        self.commit(head, proposal, room.map(|room| (room, record.payload()))).await
+        self.commit(head, proposal, &record, room, payload).await
     }
 
     /// Applies a configuration file that was read anew. Returns as [`Self::change`] does; one that
@@ -135,11 +153,11 @@ impl Table {
         let (head, rebuilt) = on_a_thread(build).await?;
         let rebuilt =
             rebuilt.inspect_err(|refused| self.published.refused(Origin::File, refused))?;
-        let Some(Rebuilt { proposal, payload, verdict, routes_changed }) = rebuilt else {
+        let Some(Rebuilt { proposal, record, payload, verdict, routes_changed }) = rebuilt else {
             let generation = head.snapshot.generation;
             return Ok(Reloaded::nothing(generation, self.is_durable()));
         };
-        let applied = self.commit(head, proposal, room.map(|room| (room, payload))).await?;
+        let applied = self.commit(head, proposal, &record, room, payload).await?;
         let gone: HashSet<&Name> = verdict.removed.iter().collect();
         let changed = applied.changed.into_iter().filter(|name| !gone.contains(name)).collect();
         Ok(Reloaded {
@@ -213,18 +231,23 @@ impl Table {
         &self,
         mut head: OwnedMutexGuard<Head>,
         proposal: Proposal,
-        stored: Option<(OwnedSemaphorePermit, Vec<u8>)>,
+        record: &Changed,
+        room: Option<OwnedSemaphorePermit>,
+        payload: Arc<[u8]>,
     ) -> Result<Applied, Refused> {
-        let next = proposal.staged.head.clone();
+        let (next, origin) = (proposal.staged.head.clone(), proposal.origin);
         self.published.departed.add(&proposal.staged.leaving);
-        let (Some(journal), Some((room, payload))) = (&self.journal, stored) else {
+        // Before the journal can say where it is.
+        self.history.push(Entry::of(record, Arc::clone(&payload)));
+        let (Some(journal), Some(room)) = (&self.journal, room) else {
             *head = next;
             // Still under the lock: changes are published in the order in which they were built.
             return Ok(self.published.publish(proposal));
         };
-        let origin = proposal.origin;
-        let answer = journal.stage(proposal, payload, room);
-        let answer = answer.inspect_err(|refused| self.published.refused(origin, refused))?;
+        let answer = journal.stage(proposal, payload, room).inspect_err(|refused| {
+            self.history.revert(head.snapshot.generation);
+            self.published.refused(origin, refused);
+        })?;
         *head = next;
         drop(head);
         answer.await.unwrap_or(Err(Refused::Closed))

@@ -4,7 +4,7 @@ use std::{fs, path::Path, sync::Arc};
 
 use proptest::prelude::*;
 use tempfile::TempDir;
-use tidegate_table::{FileState, OpenError, Table};
+use tidegate_table::{Change, FileState, OpenError, Table};
 
 mod kit;
 use kit::{change, delete, file, listing, open, put, run};
@@ -118,11 +118,16 @@ fn a_damaged_or_incomplete_snapshot_stops_the_start() {
 fn a_missing_snapshot_under_a_journal_is_noticed() {
     let dir = dir();
     let table = opened(dir.path());
-    run(table.change(change([put("a", &[A])]))).expect("it is applied");
+    // Long enough for the journal to be laid aside.
+    let reason = Some("x".repeat(1 << 20));
+    run(table.change(Change { reason, ..change([put("a", &[A])]) })).expect("it is applied");
+    drop(table);
+    let table = opened(dir.path());
+    run(table.change(change([put("a", &[B])]))).expect("it is applied");
     drop(table);
     fs::remove_file(dir.path().join("snapshot")).expect("it is there");
     let refusal = refusal(dir.path());
-    assert!(refusal.contains("generation 2 follows 0"), "{refusal}");
+    assert!(refusal.contains("generation 3 follows 0"), "{refusal}");
 }
 
 #[test]

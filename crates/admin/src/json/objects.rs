@@ -5,12 +5,19 @@
 use std::fmt;
 
 use serde::{
-    Deserializer,
+    Deserialize, Deserializer,
     de::{DeserializeSeed, EnumAccess, Error, MapAccess, SeqAccess, Visitor},
 };
 
 /// A source of JSON, or a seed, a visitor or a list within it, that holds to that.
-pub(super) struct ObjectsOnly<T>(pub(super) T);
+pub(crate) struct ObjectsOnly<T>(pub(crate) T);
+
+/// For what stands where serde takes values out of a store of its own.
+pub(crate) fn objects_only<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    source: D,
+) -> Result<T, D::Error> {
+    T::deserialize(ObjectsOnly(source))
+}
 
 macro_rules! forward {
     ($($method:ident($($argument:ident: $type:ty),*);)*) => {$(

@@ -11,13 +11,14 @@ pub(super) fn finished(mut document: Value) -> Value {
     document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
     share_refusals(&mut document);
     if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
-        merge_parts(schemas);
         forbid_pairs(schemas);
+        merge_parts(schemas);
     }
     each(&mut document["paths"], &mut plain_parameter);
     each(&mut document, &mut bound);
     for operation in operations(&mut document) {
         add_refusals(operation);
+        free_terms(operation);
     }
     document
 }
@@ -71,41 +72,57 @@ fn plain_parameter(parameter: &mut Map<String, Value>) {
 /// A part that allows no other keys than its own excludes those of the whole, so parts become one
 /// with it.
 fn merge_parts(schemas: &mut Map<String, Value>) {
-    let names: Vec<String> = schemas.keys().cloned().collect();
-    for name in names {
-        let schema = schemas[&name].clone();
-        if schema.get("allOf").is_some() {
-            schemas[&name] = merged(schemas, schema);
+    let parts = schemas.clone();
+    for schema in schemas.values_mut() {
+        merge(&parts, schema);
+    }
+}
+
+fn merge(parts: &Map<String, Value>, schema: &mut Value) {
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(|item| merge(parts, item)),
+        Value::Object(map) => {
+            if let Some(Value::Array(all)) = map.remove("allOf") {
+                for part in all {
+                    absorb(map, resolved(parts, part));
+                }
+            }
+            map.values_mut().for_each(|value| merge(parts, value));
+        }
+        _ => {}
+    }
+}
+
+/// The part itself, in place of its name.
+fn resolved(parts: &Map<String, Value>, part: Value) -> Value {
+    let name = part["$ref"].as_str().and_then(|path| path.rsplit('/').next());
+    let mut part = name.and_then(|name| parts.get(name)).cloned().unwrap_or(part);
+    merge(parts, &mut part);
+    part
+}
+
+fn absorb(whole: &mut Map<String, Value>, part: Value) {
+    let Value::Object(part) = part else { return };
+    for (key, value) in part {
+        match (whole.get_mut(&key), value) {
+            (Some(Value::Object(has)), Value::Object(more)) => has.extend(more),
+            (Some(Value::Array(has)), Value::Array(more)) => has.extend(more),
+            (Some(_), _) => {}
+            (None, value) => drop(whole.insert(key, value)),
         }
     }
 }
 
-fn merged(schemas: &Map<String, Value>, mut schema: Value) -> Value {
-    let Some(parts) = schema.as_object_mut().and_then(|schema| schema.remove("allOf")) else {
-        return schema;
-    };
-    let (mut properties, mut required) = (Map::new(), Vec::new());
-    for part in parts.as_array().into_iter().flatten() {
-        let named = part["$ref"].as_str().and_then(|path| path.rsplit('/').next());
-        let part = named.and_then(|name| schemas.get(name)).unwrap_or(part);
-        let part = merged(schemas, part.clone());
-        properties.extend(part["properties"].as_object().cloned().unwrap_or_default());
-        required.extend(part["required"].as_array().cloned().unwrap_or_default());
-    }
-    schema["type"] = "object".into();
-    schema["properties"] = properties.into();
-    schema["required"] = required.into();
-    schema
-}
-
 /// A pace is one of these, or the pool's.
 fn forbid_pairs(schemas: &mut Map<String, Value>) {
-    for name in ["DrainChange", "DrainOrder"] {
+    for name in ["DrainChange", "DrainOrder", "DrainStep"] {
         let both = json!({
             "required": ["over", "rate"],
             "properties": { "over": { "type": "string" }, "rate": { "type": "string" } },
         });
-        schemas[name]["not"] = both;
+        if let Some(schema) = schemas.get_mut(name) {
+            schema["not"] = both;
+        }
     }
 }
 
@@ -138,5 +155,14 @@ fn add_refusals(operation: &mut Map<String, Value>) {
     for (status, name, _) in refusals::ALL.iter().filter(|known| guards.contains(&known.0)) {
         let shared = json!({ "$ref": format!("#/components/responses/{name}") });
         responses.entry(status.to_string()).or_insert(shared);
+    }
+}
+
+/// A body that only says on what terms a change is asked for need not be there.
+fn free_terms(operation: &mut Map<String, Value>) {
+    let Some(body) = operation.get_mut("requestBody") else { return };
+    let schema = &body["content"]["application/json"]["schema"]["$ref"];
+    if schema == "#/components/schemas/ChangeTerms" {
+        body["required"] = false.into();
     }
 }

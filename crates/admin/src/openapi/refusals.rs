@@ -16,10 +16,14 @@ pub(super) const ALL: [(u16, &str, &str); 13] = [
     (403, "Forbidden", "Host or Origin are not this process', or the token's role is too small."),
     (404, "NotFound", "There is no such thing."),
     (408, "RequestTimeout", "The body did not come in time."),
-    (409, "Conflict", "It would leave nobody to take requests; may be forced."),
+    (
+        409,
+        "Conflict",
+        "It would leave nobody to take requests, which may be forced; or it is there.",
+    ),
     (412, "PreconditionFailed", "What is to be changed is no longer as `If-Match` says."),
     (413, "ContentTooLarge", "The body is too long."),
-    (422, "UnprocessableContent", "Well formed, but it cannot be done."),
+    (422, "UnprocessableContent", "The key was used before, for another request."),
     (429, "TooManyRequests", "Too many requests; `Retry-After` says when to come again."),
     (500, "InternalServerError", "The answer could not be put together."),
     (503, "ServiceUnavailable", "The process stops and takes no more changes."),
@@ -44,6 +48,10 @@ groups! {
     OfBody: 400 408 413;
     /// Where the table is changed.
     OfChange: 409 503 507;
+    /// Where the table's past is read.
+    OfStore: 507;
+    /// Where a change has conditions or a key.
+    OfTerms: 412 422;
     /// Where something is named that may not be there.
     OfNames: 404;
     /// Where a query is read.

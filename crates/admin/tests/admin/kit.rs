@@ -193,7 +193,7 @@ fn table(pools: &[(&str, &str)], routes: Vec<Route>, defaults: UpstreamSpec) -> 
         defaults,
         routes: Arc::new(Routes::new(routes)),
     };
-    Table::open(Options { workers: 1, state_dir: None }, file).expect("a table in memory").0
+    Table::open(Options { workers: 1, ..Options::default() }, file).expect("a table in memory").0
 }
 
 impl StatusSource for Idle {

@@ -131,19 +131,13 @@ impl Stage {
         });
         let file = FileState { pools: pools.collect(), ..FileState::default() };
         let (table, _) =
-            Table::open(Options { workers: 1, state_dir: None }, file).expect("it opens");
+            Table::open(Options { workers: 1, ..Options::default() }, file).expect("it opens");
         let (suspects, checks) = start(&table, Settings { at_once }).expect("a thread");
         Self { table, suspects, checks }
     }
 
     pub(crate) async fn change(&self, operation: Operation) {
-        let change = Change {
-            operations: vec![operation],
-            origin: From::Api,
-            caller: "a test".into(),
-            reason: None,
-            existing: None,
-        };
+        let change = Change::new(vec![operation], From::Api, "a test");
         self.table.change(change).await.expect("it is applied");
     }
 

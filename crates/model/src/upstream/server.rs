@@ -35,6 +35,41 @@ pub struct ServerSpec {
     pub tags: BTreeMap<String, String>,
 }
 
+/// What is to be different about a server; what is absent stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerChange {
+    pub weight: Option<u32>,
+    pub max_conns: Option<u32>,
+    pub max_fails: Option<u32>,
+    pub fail_timeout: Option<Span>,
+    pub slow_start: Option<Span>,
+    pub backup: Option<bool>,
+    pub down: Option<bool>,
+    /// All of them.
+    pub tags: Option<BTreeMap<String, String>>,
+}
+
+impl ServerChange {
+    /// The server as it is to be.
+    #[must_use]
+    pub fn onto(self, server: &ServerSpec) -> ServerSpec {
+        let Self { weight, max_conns, max_fails, fail_timeout, slow_start, backup, down, tags } =
+            self;
+        ServerSpec {
+            address: server.address.clone(),
+            weight: weight.unwrap_or(server.weight),
+            max_conns: max_conns.unwrap_or(server.max_conns),
+            max_fails: max_fails.unwrap_or(server.max_fails),
+            fail_timeout: fail_timeout.unwrap_or(server.fail_timeout),
+            slow_start: slow_start.unwrap_or(server.slow_start),
+            backup: backup.unwrap_or(server.backup),
+            down: down.unwrap_or(server.down),
+            tags: tags.unwrap_or_else(|| server.tags.clone()),
+        }
+    }
+}
+
 const fn one() -> u32 {
     1
 }

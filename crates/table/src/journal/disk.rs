@@ -4,18 +4,21 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, BufWriter, Read, Seek, SeekFrom, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::recovery::OpenError;
+use crate::{history::Archive, recovery::OpenError};
 
 pub(crate) const SNAPSHOT: &str = "snapshot";
 pub(crate) const JOURNAL: &str = "journal";
 /// A snapshot that is being written.
 const UNFINISHED: &str = "snapshot.new";
+/// The next journal, before it takes the place of the one that becomes an old file.
+const NEXT: &str = "journal.new";
 const LOCK: &str = "lock";
 
 /// Parts of a file, in order, as whoever writes it yields them.
@@ -31,6 +34,15 @@ pub(crate) trait Disk: Send {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
 
     fn sync(&mut self) -> io::Result<()>;
+
+    /// Gives the journal its number among the old files and begins a new one, durably.
+    fn rotate(&mut self, segment: u64) -> io::Result<()>;
+
+    /// The numbers of the old files.
+    fn segments(&mut self) -> io::Result<Vec<u64>>;
+
+    /// For reading old files, from any thread.
+    fn archive(&self) -> Arc<dyn Archive>;
 
     /// Cuts the journal, durably.
     fn truncate(&mut self, length: u64) -> io::Result<()>;
@@ -61,7 +73,9 @@ impl Directory {
         let at = path.join(JOURNAL);
         let journal = options().append(true).open(&at).map_err(failed("open", &at))?;
         // Left behind by a crash; failing to remove it costs nothing but its space.
-        let _ = fs::remove_file(path.join(UNFINISHED));
+        for file in [UNFINISHED, NEXT] {
+            let _ = fs::remove_file(path.join(file));
+        }
         handle.sync_all().map_err(failed("sync the directory", path))?;
         Ok(Self { path: path.to_owned(), handle, journal, _lock: lock })
     }
@@ -101,6 +115,36 @@ impl Disk for Directory {
         self.journal.sync_data()
     }
 
+    fn rotate(&mut self, segment: u64) -> io::Result<()> {
+        // The new file first: on a full disk this fails, and everything is as it was.
+        let (next, journal) = (self.path.join(NEXT), self.path.join(JOURNAL));
+        let fresh = options().append(true).open(&next)?;
+        fs::rename(&journal, old(&self.path, segment))?;
+        let renamed = fs::rename(&next, &journal);
+        if renamed.is_err() {
+            // The one that is written to has to be the one that is read at the next start.
+            let _ = fs::rename(old(&self.path, segment), &journal);
+        }
+        renamed?;
+        self.journal = fresh;
+        self.handle.sync_all()
+    }
+
+    fn segments(&mut self) -> io::Result<Vec<u64>> {
+        let mut segments = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let name = entry?.file_name();
+            let number = name.to_str().and_then(|name| name.strip_prefix("journal."));
+            segments.extend(number.and_then(|number| number.parse::<u64>().ok()));
+        }
+        segments.sort_unstable();
+        Ok(segments)
+    }
+
+    fn archive(&self) -> Arc<dyn Archive> {
+        Arc::new(OldFiles(self.path.clone()))
+    }
+
     fn truncate(&mut self, length: u64) -> io::Result<()> {
         self.journal.set_len(length)?;
         self.journal.sync_all()
@@ -113,6 +157,35 @@ impl Disk for Directory {
             let _ = fs::remove_file(&at);
         })
     }
+}
+
+/// Those of a state directory.
+struct OldFiles(PathBuf);
+
+impl Archive for OldFiles {
+    fn read(&self, segment: u64, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let file = match File::open(old(&self.0, segment)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                File::open(self.0.join(JOURNAL))?
+            }
+            other => other?,
+        };
+        let mut bytes = vec![0; length];
+        file.read_exact_at(&mut bytes, offset)?;
+        Ok(bytes)
+    }
+
+    fn read_all(&self, segment: u64) -> io::Result<Vec<u8>> {
+        fs::read(old(&self.0, segment))
+    }
+
+    fn remove(&self, segment: u64) -> io::Result<()> {
+        fs::remove_file(old(&self.0, segment))
+    }
+}
+
+fn old(dir: &Path, segment: u64) -> PathBuf {
+    dir.join(format!("{JOURNAL}.{segment:020}"))
 }
 
 /// Nobody else may read where requests go.

@@ -9,7 +9,7 @@
 const MAGIC: [u8; 4] = *b"\xfftdg";
 /// Magic, length of the payload (u32), CRC-32 of all that follows it and of the length (u32),
 /// version, kind, opens. Little-endian.
-const HEADER: usize = 15;
+pub(crate) const HEADER: usize = 15;
 /// Longer ones are refused, long before the length would overflow.
 const MAX_PAYLOAD: usize = 1 << 30;
 

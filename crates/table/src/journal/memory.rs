@@ -1,12 +1,14 @@
 //! A disk for tests: it fails on demand, holds a sync until it is let go, and can lose its power.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::Path,
     sync::{Arc, Condvar, Mutex, MutexGuard},
 };
 
 use super::disk::{Disk, JOURNAL, Parts, SNAPSHOT};
+use crate::history::Archive;
 
 /// Clones are handles to one disk.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +18,7 @@ pub(crate) struct Memory(Arc<(Mutex<Platter>, Condvar)>);
 pub(crate) struct Platter {
     snapshot: Option<Vec<u8>>,
     journal: Vec<u8>,
+    old: BTreeMap<u64, Vec<u8>>,
     /// Bytes of the journal that survive a power cut.
     durable: usize,
     pub(crate) syncs: usize,
@@ -132,6 +135,25 @@ impl Disk for Memory {
         Ok(())
     }
 
+    fn rotate(&mut self, segment: u64) -> io::Result<()> {
+        let mut platter = self.platter();
+        if platter.sync_fails {
+            return Err(io::Error::other("the medium is worn"));
+        }
+        let journal = std::mem::take(&mut platter.journal);
+        platter.old.insert(segment, journal);
+        platter.durable = 0;
+        Ok(())
+    }
+
+    fn segments(&mut self) -> io::Result<Vec<u64>> {
+        Ok(self.platter().old.keys().copied().collect())
+    }
+
+    fn archive(&self) -> Arc<dyn Archive> {
+        Arc::new(self.clone())
+    }
+
     fn truncate(&mut self, length: u64) -> io::Result<()> {
         let mut platter = self.platter();
         if platter.sync_fails {
@@ -152,5 +174,24 @@ impl Disk for Memory {
         let length = whole.len() as u64;
         platter.snapshot = Some(whole);
         Ok(length)
+    }
+}
+
+impl Archive for Memory {
+    fn read(&self, segment: u64, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let platter = self.platter();
+        let file = platter.old.get(&segment).unwrap_or(&platter.journal);
+        let start = usize::try_from(offset).expect("it was a Vec's");
+        let bytes = file.get(start..start + length);
+        bytes.map(<[u8]>::to_vec).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    fn read_all(&self, segment: u64) -> io::Result<Vec<u8>> {
+        self.platter().old.get(&segment).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn remove(&self, segment: u64) -> io::Result<()> {
+        self.platter().old.remove(&segment);
+        Ok(())
     }
 }

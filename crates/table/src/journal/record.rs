@@ -11,19 +11,23 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::frame::{Frame, TooLong};
 use crate::{
     change::Origin,
+    condition::Key,
     drain::Drain,
     effect::{Definition, Effect, Mark},
     head::Head,
+    keys::Answered,
+    pool::Pool,
 };
 
 /// Of the format. Raised when the meaning of a kind changes.
 pub(crate) const VERSION: u8 = 1;
 
-const CHANGE: u8 = 1;
+pub(crate) const CHANGE: u8 = 1;
 const BEGIN: u8 = 2;
 const POOL: u8 = 3;
 const MARK: u8 = 4;
 const DRAIN: u8 = 5;
+const KEY: u8 = 6;
 
 #[derive(Debug, PartialEq)]
 pub(crate) enum Record {
@@ -32,6 +36,7 @@ pub(crate) enum Record {
     /// One generation, in the journal.
     Change(Changed),
     Drain(Arc<Drain>),
+    Key(Arc<Answered>),
     Mark(Mark),
     Pool(Kept),
 }
@@ -50,6 +55,8 @@ pub(crate) struct Begin {
     /// are above that by themselves.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) last_drain: u64,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) keys: usize,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -66,6 +73,12 @@ pub(crate) struct Changed {
     pub(crate) caller: String,
     pub(crate) reason: Option<String>,
     pub(crate) effects: Vec<Effect>,
+    /// The pools it defines or deletes, as they were; what was not there is not here. Absent in
+    /// records of before there was a history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) before: Option<Vec<Definition>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<Key>,
 }
 
 /// A pool with the generation that last changed it.
@@ -74,6 +87,9 @@ pub(crate) struct Changed {
 pub(crate) struct Kept {
     pub(crate) generation: u64,
     pub(crate) pool: Definition,
+    /// The generation that last changed each of its servers; empty: the pool's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) since: Vec<u64>,
 }
 
 /// Why a sound frame holds no record.
@@ -96,6 +112,7 @@ impl Record {
             BEGIN => json("begin", frame.payload).map(Self::Begin),
             CHANGE => json("change", frame.payload).map(Self::Change),
             DRAIN => json("drain", frame.payload).map(Self::Drain),
+            KEY => json("key", frame.payload).map(Self::Key),
             MARK => json("mark", frame.payload).map(Self::Mark),
             POOL => json("pool", frame.payload).map(Self::Pool),
             unknown => Err(Unreadable::UnknownKind(unknown)),
@@ -105,6 +122,24 @@ impl Record {
 
 fn json<T: DeserializeOwned>(kind: &'static str, payload: &[u8]) -> Result<T, Unreadable> {
     serde_json::from_slice(payload).map_err(|source| Unreadable::Payload { kind, source })
+}
+
+impl Kept {
+    /// The generation that last changed each of its servers.
+    pub(crate) fn since(&self) -> Vec<u64> {
+        if self.since.is_empty() {
+            vec![self.generation; self.pool.spec.servers.as_ref().map_or(0, Vec::len)]
+        } else {
+            self.since.clone()
+        }
+    }
+
+    fn of(pool: &Pool) -> Self {
+        let generation = pool.generation;
+        let is_of_pool = pool.since.iter().all(|since| *since == generation);
+        let since = if is_of_pool { Vec::new() } else { pool.since.clone() };
+        Self { generation, pool: Definition::from(pool), since }
+    }
 }
 
 impl Changed {
@@ -132,13 +167,11 @@ pub(crate) fn batch<'p>(payloads: impl Iterator<Item = &'p [u8]>) -> Result<Vec<
 pub(crate) fn snapshot(head: &Head) -> impl Iterator<Item = Result<Vec<u8>, TooLong>> {
     let pools = head.snapshot.in_order();
     let begin = begin(head);
-    let pools = pools.into_iter().map(|pool| {
-        let kept = Kept { generation: pool.generation, pool: Definition::from(&**pool) };
-        (POOL, payload(&kept))
-    });
+    let pools = pools.into_iter().map(|pool| (POOL, payload(&Kept::of(pool))));
     let marks = head.marks.values().map(|mark| (MARK, payload(mark)));
     let drains = head.snapshot.drains.values().map(|drain| (DRAIN, payload(drain)));
-    let rest = pools.chain(marks).chain(drains);
+    let keys = head.keys.iter().map(|answered| (KEY, payload(answered)));
+    let rest = pools.chain(marks).chain(drains).chain(keys);
     std::iter::once((BEGIN, payload(&begin))).chain(rest).map(|(kind, payload)| {
         let mut out = Vec::with_capacity(payload.len() + 16);
         let opens = kind == BEGIN;
@@ -148,13 +181,14 @@ pub(crate) fn snapshot(head: &Head) -> impl Iterator<Item = Result<Vec<u8>, TooL
 }
 
 fn begin(head: &Head) -> Begin {
-    let Head { snapshot, marks, last_drain, .. } = head;
+    let Head { snapshot, marks, last_drain, keys, .. } = head;
     Begin {
         generation: snapshot.generation,
         pools: snapshot.pools.len(),
         marks: marks.len(),
         drains: snapshot.drains.len(),
         last_drain: if *last_drain > snapshot.generation { *last_drain } else { 0 },
+        keys: keys.len(),
     }
 }
 
@@ -194,6 +228,8 @@ mod tests {
             caller: "127.0.0.1".into(),
             reason: None,
             effects,
+            before: None,
+            key: None,
         }
     }
 
@@ -231,7 +267,7 @@ mod tests {
             (r#"{"generation":2,"pools":3,"marks":1,"drains":1}"#, 1, 0),
             (r#"{"generation":2,"pools":3,"marks":1,"last_drain":7}"#, 0, 7),
         ] {
-            let begin = Begin { generation: 2, pools: 3, marks: 1, drains, last_drain };
+            let begin = Begin { generation: 2, pools: 3, marks: 1, drains, last_drain, keys: 0 };
             assert_eq!(String::from_utf8(payload(&begin)).expect("JSON"), text);
             let frame = Frame { version: 1, kind: 2, opens: true, payload: text.as_bytes() };
             assert_eq!(Record::read(&frame).expect("a record"), Record::Begin(begin));

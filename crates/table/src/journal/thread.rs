@@ -30,7 +30,7 @@ pub(crate) struct Journal {
 struct Entry {
     proposal: Proposal,
     /// Its record.
-    payload: Vec<u8>,
+    payload: Arc<[u8]>,
     reply: oneshot::Sender<Result<Applied, Refused>>,
     _room: OwnedSemaphorePermit,
 }
@@ -69,7 +69,7 @@ impl Journal {
     pub(crate) fn stage(
         &self,
         proposal: Proposal,
-        payload: Vec<u8>,
+        payload: Arc<[u8]>,
         room: OwnedSemaphorePermit,
     ) -> Result<oneshot::Receiver<Result<Applied, Refused>>, Refused> {
         let (reply, answer) = oneshot::channel();
@@ -129,12 +129,14 @@ impl Committer {
         let mut newest = self.newest.blocking_lock();
         batch.extend(self.staged.try_iter());
         *newest = self.head.clone();
+        self.log.history().revert(self.head.snapshot.generation);
         drop(newest);
         for entry in batch {
             let refused = Refused::from(fault.clone());
             self.published.refused(entry.proposal.origin, &refused);
             let _ = entry.reply.send(Err(refused));
         }
+        self.published.settled();
     }
 
     fn compact(&mut self) {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
-use tidegate_model::{Resolved, ServerSpec, address::Place};
+use tidegate_model::{Resolved, ServerSpec, UpstreamSpec, address::Place};
 
 use super::Target;
 use crate::state::label;
@@ -50,4 +50,44 @@ fn targets(spec: &ServerSpec, resolved: &Resolved) -> Vec<(Arc<str>, Target)> {
             resolved.get(text).into_iter().flatten().map(known).collect()
         }
     }
+}
+
+/// Which of these definitions a server's name means: its address as typed, `#2`, `#3` added to tell
+/// equal ones apart. Addresses of a host name are one definition and have one name.
+pub(crate) fn position(servers: &[ServerSpec], name: &str) -> Option<usize> {
+    let ordinals = ordinals(servers);
+    let names = servers.iter().zip(ordinals).map(|(spec, at)| label(spec.address.as_str(), at));
+    names.into_iter().position(|label| *label == *name)
+}
+
+/// The generation that last changed each server of a definition, made by `generation`: one that is
+/// as it was keeps its own. `before`: the definition until now, with the same of its servers.
+pub(crate) fn since(
+    before: Option<(&UpstreamSpec, &[u64])>,
+    after: &UpstreamSpec,
+    generation: u64,
+) -> Vec<u64> {
+    let known: HashMap<_, _> = before.map_or_else(HashMap::new, |(spec, since)| {
+        let servers = spec.servers.as_deref().unwrap_or_default();
+        let named = servers.iter().zip(ordinals(servers)).zip(since);
+        named.map(|((spec, at), since)| ((spec.address.as_str(), at), (spec, *since))).collect()
+    });
+    let servers = after.servers.as_deref().unwrap_or_default();
+    let of = |(spec, at): (&ServerSpec, u32)| match known.get(&(spec.address.as_str(), at)) {
+        Some((was, since)) if *was == spec => *since,
+        _ => generation,
+    };
+    servers.iter().zip(ordinals(servers)).map(of).collect()
+}
+
+/// Tells definitions of equal address apart.
+fn ordinals(servers: &[ServerSpec]) -> Vec<u32> {
+    let mut seen = HashMap::<&str, u32>::with_capacity(servers.len());
+    let mut ordinals = Vec::with_capacity(servers.len());
+    for spec in servers {
+        let next = seen.entry(spec.address.as_str()).or_default();
+        ordinals.push(*next);
+        *next += 1;
+    }
+    ordinals
 }

@@ -40,6 +40,11 @@ impl Standing {
 }
 
 impl Pool {
+    /// How many of its servers take requests and are well at `now`.
+    pub fn eligible(&self, now: u64) -> usize {
+        self.servers.iter().filter(|server| self.standing(server, now) == Standing::Up).count()
+    }
+
     /// How `server` stands at `now`, in milliseconds of the clock that failures are told by.
     pub fn standing(&self, server: &Server, now: u64) -> Standing {
         if server.spec.down {

@@ -51,6 +51,7 @@ fn pool_drained(
         source: Source::File,
         upstream: spec.resolve(&UpstreamSpec::default()),
         spec: Arc::new(spec),
+        since: Vec::new(),
         resolved: Arc::default(),
         live: Arc::new(PoolLive::new(1)),
         drains: drained.iter().map(|at| drain(*at)).collect(),

@@ -18,7 +18,7 @@ fn open(disk: &Memory) -> Arc<Table> {
 }
 
 fn try_open(disk: &Memory) -> Result<(Arc<Table>, Recovered), OpenError> {
-    Table::open_on(Some(Box::new(disk.clone())), 1, &FileState::default())
+    Table::open_on(Some(Box::new(disk.clone())), 1, Bounds::default(), &FileState::default())
 }
 
 fn name(text: &str) -> Name {
@@ -37,13 +37,7 @@ fn delete(pool: &str) -> Change {
 }
 
 fn of(operation: Operation) -> Change {
-    Change {
-        operations: vec![operation],
-        origin: Origin::Api,
-        caller: "a test".into(),
-        reason: None,
-        existing: None,
-    }
+    Change::new(vec![operation], Origin::Api, "a test")
 }
 
 /// Every pool with its servers.
@@ -77,6 +71,7 @@ fn changes_that_come_together_share_a_sync() {
     let disk = Memory::default();
     let table = open(&disk);
     run(async {
+        disk.platter().syncs = 0;
         disk.platter().held = true;
         let mut changes = Vec::new();
         for at in 0..64 {

@@ -41,13 +41,7 @@ pub(crate) fn delete(pool: &str) -> Operation {
 }
 
 pub(crate) fn change(operations: impl Into<Vec<Operation>>) -> Change {
-    Change {
-        operations: operations.into(),
-        origin: Origin::Dyups,
-        caller: "a test".into(),
-        reason: None,
-        existing: None,
-    }
+    Change::new(operations.into(), Origin::Dyups, "a test")
 }
 
 /// A file with these pools. The hash is the definition itself.
@@ -62,11 +56,11 @@ pub(crate) fn file(pools: &[(&str, &[&str])]) -> FileState {
 }
 
 pub(crate) fn in_memory(file: FileState) -> Arc<Table> {
-    Table::open(Options { workers: 1, state_dir: None }, file).expect("it opens").0
+    Table::open(Options { workers: 1, ..Options::default() }, file).expect("it opens").0
 }
 
 pub(crate) fn open(dir: &Path, file: FileState) -> Result<(Arc<Table>, Recovered), OpenError> {
-    Table::open(Options { workers: 1, state_dir: Some(dir.into()) }, file)
+    Table::open(Options { workers: 1, state_dir: Some(dir.into()), ..Options::default() }, file)
 }
 
 /// Every pool in its order with its servers: `a: 10.0.0.1:80 10.0.0.2:80`.
