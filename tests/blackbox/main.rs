@@ -39,9 +39,11 @@ mod stream_tcp; // tcp listeners: carrying, the next server, changes, limits, th
 mod stream_udp; // udp listeners: sessions, their limits, their servers
 
 // Changes.
+mod api; // the JSON API: pools, servers, transactions, conditions, keys
 mod durability; // what a 200 means: kill -9, torn tails, full disks, SIGHUP
 mod dyups; // Tengine's conformance cases C1 to C73, by number
 mod dyups_extra; // the cases X1 to X20, from its source
+mod generations; // what is remembered, compared and restored
 mod storm; // swapping servers under load
 
 // Running it.
