@@ -13,10 +13,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use tidegate_admin::{Admin, AdminListener};
-use tidegate_config::{
-    AccessFormat, Config, Dyups, ListenAddress, LogPath, Workers as Count, load,
-};
+use tidegate_admin::{Admin, AdminListener, AuditLog};
+use tidegate_config::{AccessFormat, Config, ListenAddress, LogPath, Workers as Count, load};
 use tidegate_discover::{Renewal, Resolver};
 use tidegate_health::Checks;
 use tidegate_model::Address;
@@ -102,7 +100,8 @@ struct App {
     signals: Signals,
     workers: Workers,
     checks: Checks,
-    access: Option<JoinHandle<()>>,
+    /// The threads of log files.
+    logs: Vec<JoinHandle<()>>,
     admin: tokio::task::JoinHandle<()>,
     stop_admin: tokio::sync::watch::Sender<bool>,
     /// Of the first listener and the first admin listener.
@@ -123,6 +122,7 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
     let resolver = Arc::new(Resolver::new());
     let table = open_table(&config, &resolver, count).await?;
     let (access, access_thread) = open_access_log(&config)?;
+    let (audit, audit_thread) = open_audit_log(&config)?;
     let at_once = usize::try_from(descriptors.limit / 16).unwrap_or(usize::MAX);
     let settings = tidegate_health::Settings { at_once: at_once.clamp(1, MAX_PROBES) };
     let (suspects, checks) =
@@ -164,18 +164,18 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
         tunnels = descriptors.tunnels(),
         "ready: so many descriptors may be open, and so many tunnels fit"
     );
-    let admin = Arc::new(admin(&config, &table, &process, &operate));
-    let admin = serve_admin(admin, admin_sockets, metrics_sockets, stopped)?;
+    let admin = Arc::new(admin(&config, &table, &process, &operate, audit));
+    let serving = serve_admin(Arc::clone(&admin), admin_sockets, metrics_sockets, stopped)?;
     let orders = workers.orders().clone();
-    let control = Control { config, path, table, process, orders, resolver, operate };
+    let control = Control { config, path, table, process, orders, resolver, operate, admin };
     let addresses = (first.unwrap_or_default(), first_admin.unwrap_or_default());
     Ok(App {
         control,
         signals,
         workers,
         checks,
-        access: access_thread,
-        admin,
+        logs: [access_thread, audit_thread].into_iter().flatten().collect(),
+        admin: serving,
         stop_admin,
         addresses,
     })
@@ -223,16 +223,17 @@ fn process(
 
 impl App {
     async fn run(self) -> ExitCode {
-        let Self { mut control, signals, workers, checks, access, admin, stop_admin, .. } = self;
+        let Self { mut control, signals, workers, checks, logs, admin, stop_admin, .. } = self;
         control.run(signals).await;
         // Its receivers end when it is set; one that is gone needs no telling.
         let _ = stop_admin.send(true);
         let _ = tokio::time::timeout(Duration::from_secs(1), admin).await;
         workers.finish();
         checks.finish();
+        control.admin.audit.finish().await;
         drop(control);
-        if let Some(thread) = access {
-            // Ends once the last worker has dropped its end of the queue.
+        for thread in logs {
+            // That of the access log ends once the last worker has dropped its end of the queue.
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
         tracing::info!("stopped");
@@ -294,6 +295,15 @@ fn open_access_log(config: &Config) -> Result<(Option<AccessLog>, Option<JoinHan
     Ok((Some(log), Some(thread)))
 }
 
+fn open_audit_log(config: &Config) -> Result<(AuditLog, Option<JoinHandle<()>>)> {
+    let Some(path) = &config.admin.audit_log else {
+        return Ok((AuditLog::default(), None));
+    };
+    let opened = AuditLog::open(path.clone());
+    let (log, thread) = opened.with_context(|| format!("admin.audit_log: {path:?}"))?;
+    Ok((log, Some(thread)))
+}
+
 /// One line for each address: scripts and tests learn the ports from them.
 fn announce(listeners: &[(String, String)], admin: &[Bound], metrics: &[Bound]) {
     let own = |name: &str, bound: &Bound| (name.to_owned(), bound.address.to_string());
@@ -309,22 +319,14 @@ fn admin(
     table: &Arc<Table>,
     process: &Arc<Process>,
     operate: &Arc<Operate>,
+    audit: AuditLog,
 ) -> Admin {
-    let token = config.admin.token.as_ref();
-    let tokens = token.map(|token| tidegate_admin::Token {
-        name: "token_file".into(),
-        secret: token.reveal().into(),
-    });
-    let settings = tidegate_admin::Settings {
-        tokens: tokens.into_iter().collect(),
-        hosts: config.admin.hosts.clone(),
-        dyups: config.admin.dyups == Dyups::Tengine,
-    };
     Admin {
         table: Arc::clone(table),
         operate: Arc::clone(operate),
         tunnels: Arc::clone(&process.shared.tunnels),
-        settings,
+        settings: Arc::new(file::admin_settings(&config.admin)).into(),
+        audit,
         status: Arc::clone(process) as _,
         totals: Arc::clone(process) as _,
     }

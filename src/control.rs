@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use tidegate_admin::{Outcome, Reload};
+use tidegate_admin::{Admin, Outcome, Reload, TableChange};
 use tidegate_config::{Config, load};
 use tidegate_discover::Resolver;
 use tidegate_model::Name;
@@ -46,6 +46,7 @@ pub(crate) struct Control {
     pub(crate) orders: Orders,
     pub(crate) resolver: Arc<Resolver>,
     pub(crate) operate: Arc<Operate>,
+    pub(crate) admin: Arc<Admin>,
 }
 
 /// What the process is told from outside. Without a handler most of these end a process, so they
@@ -92,10 +93,13 @@ impl Control {
             log.reopen();
             tracing::info!("access log opened anew");
         }
+        self.admin.audit.reopen();
     }
 
     async fn reload(&mut self) {
         let done = self.try_reload().await;
+        self.admin.audit.table_change(record(&done)).await;
+        let done = done.map(|done| told(&done));
         let (outcome, detail) = match done {
             Ok(detail) => {
                 tracing::info!(detail, "configuration reloaded");
@@ -110,7 +114,7 @@ impl Control {
         *last = Some(Reload { at: SystemTime::now(), outcome, detail });
     }
 
-    async fn try_reload(&mut self) -> Result<String, String> {
+    async fn try_reload(&mut self) -> Result<Reloaded, String> {
         let path = self.path.clone().ok_or("it did not come from a file")?;
         let read = tokio::task::spawn_blocking(move || load(&path))
             .await
@@ -132,8 +136,9 @@ impl Control {
             .reload(state, "SIGHUP".into())
             .await
             .map_err(|refused| refused.to_string())?;
+        self.admin.set(file::admin_settings(&loaded.config.admin));
         self.config = loaded.config;
-        Ok(told(&done))
+        Ok(done)
     }
 
     /// Lets requests end and empties the tunnels at their pools' pace, then returns. A second signal
@@ -187,6 +192,17 @@ impl Control {
             }
             tokio::time::sleep(LOOK).await;
         }
+    }
+}
+
+/// What a reload did, for the audit log.
+fn record(done: &Result<Reloaded, String>) -> TableChange {
+    let names = |done: &Reloaded| [done.changed.as_slice(), &done.removed].concat();
+    TableChange {
+        caller: "SIGHUP".into(),
+        what: "reload",
+        upstreams: done.as_ref().map_or_else(|_| Vec::new(), names),
+        outcome: done.as_ref().map(|done| done.generation).map_err(Clone::clone),
     }
 }
 

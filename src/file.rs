@@ -3,7 +3,8 @@
 use std::{path::Path, process::ExitCode, sync::Arc};
 
 use tidegate_config::{
-    Config, ListenAddress, Listener, Loaded, Problem, Protocol, SniRule, Tcp, load, upstream_hash,
+    Config, Dyups, ListenAddress, Listener, Loaded, Problem, Protocol, SniRule, Tcp, load,
+    upstream_hash,
 };
 use tidegate_discover::{Resolver, Unresolved};
 use tidegate_model::{Template, UpstreamSpec, template::Variable};
@@ -104,6 +105,18 @@ pub(crate) fn settings(listener: &Listener) -> Settings {
     }
 }
 
+/// Who may ask the admin side, and how.
+pub(crate) fn admin_settings(admin: &tidegate_config::Admin) -> tidegate_admin::Settings {
+    let token = |token: &tidegate_config::Token| {
+        tidegate_admin::Token::new(&token.name, token.secret.reveal(), token.access.clone())
+    };
+    tidegate_admin::Settings {
+        tokens: admin.tokens.iter().map(token).collect(),
+        hosts: admin.hosts.clone(),
+        dyups: admin.dyups == Dyups::Tengine,
+    }
+}
+
 /// What serves a listener.
 pub(crate) fn engine(listener: &Listener) -> Engine {
     match &listener.protocol {
@@ -138,10 +151,19 @@ pub(crate) fn fixed_changes(running: &Config, new: &Config) -> Vec<String> {
         }
     };
     section("process", running.process == new.process);
-    section("admin", running.admin == new.admin);
     section("metrics", running.metrics == new.metrics);
     section("log", running.log == new.log);
     section("access_log", running.access_log == new.access_log);
+    let (old, now) = (&running.admin, &new.admin);
+    for (key, same) in [
+        ("admin.listen", old.listen == now.listen),
+        ("admin.audit_log", old.audit_log == now.audit_log),
+        ("admin.history", old.history == now.history),
+    ] {
+        if !same {
+            changes.push(key.into());
+        }
+    }
     let listeners = running.listeners.iter().chain(&new.listeners);
     let mut names: Vec<&str> = listeners.map(|listener| listener.name.as_str()).collect();
     names.sort_unstable();

@@ -47,7 +47,9 @@ mod generations; // what is remembered, compared and restored
 mod storm; // swapping servers under load
 
 // Running it.
+mod admin_audit; // who did what: every change and refusal, one line each that nobody can forge
 mod admin_rules; // who may call the admin listener, and what it answers
+mod admin_security; // roles, pools of a token's own, being wrong too often, exchanged tokens
 mod config_cli; // the command line and the configuration's errors
 mod explain; // what is said of a request, held against what becomes of it
 mod limits; // full listeners, no descriptors left

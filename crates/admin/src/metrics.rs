@@ -23,7 +23,7 @@ use tidegate_table::ChangeTotals;
 use tidegate_worker::Tunnels;
 
 use crate::{
-    Admin,
+    Admin, AuditLog,
     context::Context,
     problem::Problem,
     status::{Facts, Outcome},
@@ -96,7 +96,7 @@ fn render(admin: &Admin) -> String {
     tunnels::families(&mut page, &listeners, &admin.operate.drains());
     pools::families(&mut page, &listed, admin.table.nowhere());
     servers::families(&mut page, &listed);
-    trouble(&mut page, &*admin.totals);
+    trouble(&mut page, &*admin.totals, &admin.audit);
     process::families(&mut page, facts.started);
     page.into_text()
 }
@@ -142,11 +142,16 @@ fn changes(page: &mut Page, totals: &ChangeTotals) {
     );
 }
 
-fn trouble(page: &mut Page, totals: &dyn Totals) {
+fn trouble(page: &mut Page, totals: &dyn Totals, audit: &AuditLog) {
     page.counter(
         "tidegate_access_log_dropped_total",
         "Lines of the access log that found no room.",
         |samples| samples.count(&[], totals.access_log_dropped()),
+    );
+    page.counter(
+        "tidegate_audit_log_errors_total",
+        "Lines of the audit log that could not be written, and failed reopenings.",
+        |samples| samples.count(&[], audit.errors()),
     );
     page.counter(
         "tidegate_log_lines_dropped_total",

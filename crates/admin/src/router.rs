@@ -75,7 +75,7 @@ async fn ready(State(context): State<Arc<Context>>) -> Response {
 
 async fn elsewhere(State(context): State<Arc<Context>>, request: Request) -> Response {
     let path = request.uri().path();
-    if context.admin.settings.dyups && path != "/api" && !path.starts_with("/api/") {
+    if context.admin.settings.load().dyups && path != "/api" && !path.starts_with("/api/") {
         dyups::answer(&context, request).await
     } else {
         Problem::not_found().into_response()

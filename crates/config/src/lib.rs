@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use tidegate_model::{Address, Name, Route, ServerSpec, UpstreamSpec};
 
 pub use address::ListenAddress;
-pub use admin::{Admin, Dyups, Token};
+pub use admin::{Admin, Dyups, History, Secret, Token};
 pub use files::{load, parse};
 pub use hash::upstream_hash;
 pub use listener::{Limits, Listener, ListenerTimeouts, Protocol, SniRule, Tcp, Udp};

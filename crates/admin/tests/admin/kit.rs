@@ -8,7 +8,7 @@ use std::{
 };
 
 use tidegate_admin::{
-    Admin, AdminListener, Facts, ListenerTotals, Settings, StatusSource, Totals, serve,
+    Admin, AdminListener, AuditLog, Facts, ListenerTotals, Settings, StatusSource, Totals, serve,
 };
 use tidegate_model::{Name, Route, UpstreamSpec, dyups};
 use tidegate_net::{ListenAddress, bind};
@@ -90,7 +90,8 @@ impl Site {
             table,
             operate,
             tunnels,
-            settings,
+            settings: Arc::new(settings).into(),
+            audit: AuditLog::default(),
             status: Arc::new(Idle { serving: is_serving }),
             totals: Arc::new(Idle { serving: is_serving }),
         });
