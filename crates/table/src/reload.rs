@@ -11,7 +11,7 @@ use crate::{
     journal::record::{self, Changed},
     plan,
     precedence::{self, Verdict},
-    published::{Proposal, Published},
+    published::{By, Proposal, Published},
     recovery::Book,
     snapshot::Routes,
 };
@@ -83,9 +83,11 @@ pub(crate) fn rebuild(
     let staged = stage.finish();
     let (generation, origin) = (staged.generation(), Origin::File);
     let effects = std::mem::take(&mut verdict.effects);
-    let record = Changed { generation, at: record::now(), origin, caller, reason: None, effects };
+    let at = record::now();
+    let by = By { at, origin, caller: caller.clone(), reason: None };
+    let record = Changed { generation, at, origin, caller, reason: None, effects };
     let payload = if published.durable { record.payload() } else { Vec::new() };
-    let proposal = Proposal { staged, origin, begun };
+    let proposal = Proposal { staged, by, begun };
     Ok(Some(Rebuilt { proposal, payload, verdict, routes_changed }))
 }
 

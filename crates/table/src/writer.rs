@@ -18,7 +18,7 @@ use crate::{
     },
     live::PoolLive,
     plan,
-    published::{ChangeTotals, Proposal, Published, Reader},
+    published::{By, ChangeTotals, Committed, Proposal, Published, Reader},
     recovery::{self, Book, OpenError, Recovered},
     reload::{Rebuilt, first, rebuild},
     snapshot::Snapshot,
@@ -110,7 +110,8 @@ impl Table {
         effects.extend(stage.end_orphans());
         let staged = stage.finish();
         let generation = staged.generation();
-        let proposal = Proposal { staged, origin, begun };
+        let by = By { at, origin, caller: caller.clone(), reason: reason.clone() };
+        let proposal = Proposal { staged, by, begun };
         let record = Changed { generation, at, origin, caller, reason, effects };
         self.commit(head, proposal, room.map(|room| (room, record.payload()))).await
     }
@@ -185,6 +186,11 @@ impl Table {
         self.published.on_drains(Arc::new(tell));
     }
 
+    /// `tell` is called with each change, under the same terms.
+    pub fn on_applied(&self, tell: impl Fn(&Committed<'_>) + Send + Sync + 'static) {
+        self.published.on_applied(Arc::new(tell));
+    }
+
     /// Where requests are counted that found no pool.
     pub fn nowhere(&self) -> &Arc<PoolLive> {
         &self.nowhere
@@ -222,7 +228,7 @@ impl Table {
             // Still under the lock: changes are published in the order in which they were built.
             return Ok(self.published.publish(proposal));
         };
-        let origin = proposal.origin;
+        let origin = proposal.by.origin;
         let answer = journal.stage(proposal, payload, room);
         let answer = answer.inspect_err(|refused| self.published.refused(origin, refused))?;
         *head = next;
