@@ -18,6 +18,7 @@ use tidegate_config::{
     AccessFormat, Config, Dyups, ListenAddress, LogPath, Workers as Count, load,
 };
 use tidegate_discover::{Renewal, Resolver};
+use tidegate_events::{Hub, ListenerTurn};
 use tidegate_health::Checks;
 use tidegate_model::Address;
 use tidegate_net::{
@@ -33,7 +34,7 @@ use crate::{
     control::{Control, Signals},
     demo,
     facts::{Listening, PANICS, Process},
-    file, logging,
+    file, logging, told,
     workers::{Engine, Order, Ready, Workers},
 };
 
@@ -123,8 +124,11 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
     let resolver = Arc::new(Resolver::new());
     let table = open_table(&config, &resolver, count).await?;
     let (access, access_thread) = open_access_log(&config)?;
+    let events = Hub::new();
+    told::changes(&table, &events);
     let at_once = usize::try_from(descriptors.limit / 16).unwrap_or(usize::MAX);
-    let settings = tidegate_health::Settings { at_once: at_once.clamp(1, MAX_PROBES) };
+    let at_once = at_once.clamp(1, MAX_PROBES);
+    let settings = tidegate_health::Settings { at_once, events: Arc::clone(&events) };
     let (suspects, checks) =
         tidegate_health::start(&table, settings).context("cannot start the health checks")?;
     let tunnels = Register::new(count);
@@ -149,6 +153,7 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
         .map(|ready| (ready.live.name.to_string(), ready.address.to_string()))
         .collect();
     let workers = Workers::start(count, &shared, ready)?;
+    told::listeners(&events, &process.listeners, ListenerTurn::Opened);
     let orders = workers.orders().clone();
     table.on_departure(move |_| orders.tell(Order::CloseGone));
     let orders = Box::new(workers.orders().clone());
@@ -164,10 +169,10 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
         tunnels = descriptors.tunnels(),
         "ready: so many descriptors may be open, and so many tunnels fit"
     );
-    let admin = Arc::new(admin(&config, &table, &process, &operate));
+    let admin = Arc::new(admin(&config, &table, &process, &operate, &events));
     let admin = serve_admin(admin, admin_sockets, metrics_sockets, stopped)?;
     let orders = workers.orders().clone();
-    let control = Control { config, path, table, process, orders, resolver, operate };
+    let control = Control { config, path, table, process, orders, resolver, operate, events };
     let addresses = (first.unwrap_or_default(), first_admin.unwrap_or_default());
     Ok(App {
         control,
@@ -308,6 +313,7 @@ fn admin(
     table: &Arc<Table>,
     process: &Arc<Process>,
     operate: &Arc<Operate>,
+    events: &Arc<Hub>,
 ) -> Admin {
     let token = config.admin.token.as_ref();
     let tokens = token.map(|token| tidegate_admin::Token {
@@ -323,6 +329,7 @@ fn admin(
         table: Arc::clone(table),
         operate: Arc::clone(operate),
         tunnels: Arc::clone(&process.shared.tunnels),
+        events: Arc::clone(events),
         settings,
         status: Arc::clone(process) as _,
         totals: Arc::clone(process) as _,

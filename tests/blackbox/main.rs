@@ -47,6 +47,7 @@ mod storm; // swapping servers under load
 // Running it.
 mod admin_rules; // who may call the admin listener, and what it answers
 mod config_cli; // the command line and the configuration's errors
+mod events; // what happens, told as it happens
 mod explain; // what is said of a request, held against what becomes of it
 mod limits; // full listeners, no descriptors left
 mod metrics_logs; // /metrics, the access log

@@ -10,6 +10,7 @@ mod connection;
 mod context;
 mod drains;
 mod dyups;
+mod events;
 mod explain;
 mod guard;
 mod json;
@@ -23,6 +24,7 @@ mod tunnels;
 
 use std::{fmt, sync::Arc};
 
+use tidegate_events::Hub;
 use tidegate_operate::Operate;
 use tidegate_table::Table;
 use tidegate_tunnel::Register;
@@ -36,6 +38,7 @@ pub struct Admin {
     pub table: Arc<Table>,
     pub operate: Arc<Operate>,
     pub tunnels: Arc<Register>,
+    pub events: Arc<Hub>,
     pub settings: Settings,
     pub status: Arc<dyn StatusSource>,
     pub totals: Arc<dyn Totals>,

@@ -13,7 +13,7 @@ use axum::{
 };
 
 use crate::{
-    Admin, checks, context::Context, drains, dyups, explain, guard::guard, metrics,
+    Admin, checks, context::Context, drains, dyups, events, explain, guard::guard, metrics,
     problem::Problem, status, tunnels,
 };
 
@@ -23,6 +23,7 @@ pub(crate) fn admin(admin: Arc<Admin>, addresses: Vec<IpAddr>) -> Router {
     pages()
         .route("/api/v1/drains", get(drains::list).post(drains::begin))
         .route("/api/v1/drains/{id}", get(drains::show).patch(drains::alter).delete(drains::cancel))
+        .route("/api/v1/events", get(events::follow))
         .route("/api/v1/explain", get(explain::answer))
         .route("/api/v1/status", get(status::page))
         .route("/api/v1/tunnels", get(tunnels::list))

@@ -10,6 +10,7 @@ use std::{
 use tidegate_admin::{
     Admin, AdminListener, Facts, ListenerTotals, Settings, StatusSource, Totals, serve,
 };
+use tidegate_events::Hub;
 use tidegate_model::{Name, Route, UpstreamSpec, dyups};
 use tidegate_net::{ListenAddress, bind};
 use tidegate_operate::Operate;
@@ -90,6 +91,7 @@ impl Site {
             table,
             operate,
             tunnels,
+            events: Hub::new(),
             settings,
             status: Arc::new(Idle { serving: is_serving }),
             totals: Arc::new(Idle { serving: is_serving }),
