@@ -16,6 +16,7 @@ use anyhow::{Context as _, Result};
 use tidegate_admin::{Admin, AdminListener, AuditLog};
 use tidegate_config::{AccessFormat, Config, ListenAddress, LogPath, Workers as Count, load};
 use tidegate_discover::{Renewal, Resolver};
+use tidegate_events::{Hub, ListenerTurn};
 use tidegate_health::Checks;
 use tidegate_model::Address;
 use tidegate_net::{
@@ -23,7 +24,7 @@ use tidegate_net::{
 };
 use tidegate_operate::Operate;
 use tidegate_pool::Budget;
-use tidegate_table::{Options, Table};
+use tidegate_table::{Bounds, Options, Table};
 use tidegate_tunnel::Register;
 use tidegate_worker::{AccessLog, Format, ListenerLive, ReplayMemory, Shared};
 
@@ -31,7 +32,7 @@ use crate::{
     control::{Control, Signals},
     demo,
     facts::{Listening, PANICS, Process},
-    file, logging,
+    file, logging, told,
     workers::{Engine, Order, Ready, Workers},
 };
 
@@ -123,8 +124,11 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
     let table = open_table(&config, &resolver, count).await?;
     let (access, access_thread) = open_access_log(&config)?;
     let (audit, audit_thread) = open_audit_log(&config)?;
+    let events = Hub::new();
+    told::changes(&table, &events);
     let at_once = usize::try_from(descriptors.limit / 16).unwrap_or(usize::MAX);
-    let settings = tidegate_health::Settings { at_once: at_once.clamp(1, MAX_PROBES) };
+    let at_once = at_once.clamp(1, MAX_PROBES);
+    let settings = tidegate_health::Settings { at_once, events: Arc::clone(&events) };
     let (suspects, checks) =
         tidegate_health::start(&table, settings).context("cannot start the health checks")?;
     let tunnels = Register::new(count);
@@ -149,6 +153,7 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
         .map(|ready| (ready.live.name.to_string(), ready.address.to_string()))
         .collect();
     let workers = Workers::start(count, &shared, ready)?;
+    told::listeners(&events, &process.listeners, ListenerTurn::Opened);
     let orders = workers.orders().clone();
     table.on_departure(move |_| orders.tell(Order::CloseGone));
     let orders = Box::new(workers.orders().clone());
@@ -164,10 +169,20 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
         tunnels = descriptors.tunnels(),
         "ready: so many descriptors may be open, and so many tunnels fit"
     );
-    let admin = Arc::new(admin(&config, &table, &process, &operate, audit));
+    let settings = Arc::new(file::admin_settings(&config.admin)).into();
+    let admin = Arc::new(Admin {
+        table: Arc::clone(&table),
+        operate: Arc::clone(&operate),
+        tunnels: Arc::clone(&process.shared.tunnels),
+        events: Arc::clone(&events),
+        settings,
+        audit,
+        status: Arc::clone(&process) as _,
+        totals: Arc::clone(&process) as _,
+    });
     let serving = serve_admin(Arc::clone(&admin), admin_sockets, metrics_sockets, stopped)?;
     let orders = workers.orders().clone();
-    let control = Control { config, path, table, process, orders, resolver, operate, admin };
+    let control = Control { config, path, table, process, orders, resolver, operate, admin, events };
     let addresses = (first.unwrap_or_default(), first_admin.unwrap_or_default());
     Ok(App {
         control,
@@ -185,7 +200,12 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
 async fn open_table(config: &Config, resolver: &Resolver, workers: usize) -> Result<Arc<Table>> {
     let state = file::state(config, resolver).await;
     let state_dir = config.process.state_dir.clone();
-    let options = Options { workers, state_dir, ..Options::default() };
+    let history = &config.admin.history;
+    let history = Bounds {
+        count: usize::try_from(history.count).unwrap_or(usize::MAX),
+        age: history.age.as_duration(),
+    };
+    let options = Options { workers, state_dir, history };
     let opened = tokio::task::spawn_blocking(move || Table::open(options, state)).await?;
     let (table, recovered) = opened?;
     if table.is_durable() {
@@ -311,24 +331,6 @@ fn announce(listeners: &[(String, String)], admin: &[Bound], metrics: &[Bound]) 
     let metrics = metrics.iter().map(|bound| own("metrics", bound));
     for (listener, address) in listeners.iter().cloned().chain(admin).chain(metrics) {
         tracing::info!(listener, address, "listening");
-    }
-}
-
-fn admin(
-    config: &Config,
-    table: &Arc<Table>,
-    process: &Arc<Process>,
-    operate: &Arc<Operate>,
-    audit: AuditLog,
-) -> Admin {
-    Admin {
-        table: Arc::clone(table),
-        operate: Arc::clone(operate),
-        tunnels: Arc::clone(&process.shared.tunnels),
-        settings: Arc::new(file::admin_settings(&config.admin)).into(),
-        audit,
-        status: Arc::clone(process) as _,
-        totals: Arc::clone(process) as _,
     }
 }
 

@@ -10,6 +10,7 @@ use std::{
 use tidegate_admin::{Admin, Outcome, Reload, TableChange};
 use tidegate_config::{Config, load};
 use tidegate_discover::Resolver;
+use tidegate_events::{Hub, ListenerTurn};
 use tidegate_model::Name;
 use tidegate_operate::{Operate, Stopped};
 use tidegate_table::{Reloaded, Table};
@@ -20,7 +21,7 @@ use tokio::{
 
 use crate::{
     facts::Process,
-    file,
+    file, told,
     workers::{Order, Orders},
 };
 
@@ -47,6 +48,7 @@ pub(crate) struct Control {
     pub(crate) resolver: Arc<Resolver>,
     pub(crate) operate: Arc<Operate>,
     pub(crate) admin: Arc<Admin>,
+    pub(crate) events: Arc<Hub>,
 }
 
 /// What the process is told from outside. Without a handler most of these end a process, so they
@@ -110,6 +112,7 @@ impl Control {
                 (Outcome::Refused, detail)
             }
         };
+        told::reload(&self.events, outcome, &detail);
         let mut last = self.process.last_reload.lock().unwrap_or_else(PoisonError::into_inner);
         *last = Some(Reload { at: SystemTime::now(), outcome, detail });
     }
@@ -147,6 +150,7 @@ impl Control {
     async fn stop(&self, signals: &mut Signals) {
         self.process.serving.store(false, Relaxed);
         self.orders.tell(Order::Stop);
+        told::listeners(&self.events, &self.process.listeners, ListenerTurn::Closed);
         let patience = self.config.process.graceful_timeout.as_duration();
         let emptying = self.operate.stop().map(|over| over + GOODBYE);
         let limit = emptying.map_or(patience, |emptying| emptying.max(patience));

@@ -9,6 +9,7 @@ mod demo;
 mod facts;
 mod file;
 mod logging;
+mod told;
 mod workers;
 
 use std::process::ExitCode;

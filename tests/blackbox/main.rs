@@ -51,6 +51,7 @@ mod admin_audit; // who did what: every change and refusal, one line each that n
 mod admin_rules; // who may call the admin listener, and what it answers
 mod admin_security; // roles, pools of a token's own, being wrong too often, exchanged tokens
 mod config_cli; // the command line and the configuration's errors
+mod events; // what happens, told as it happens
 mod explain; // what is said of a request, held against what becomes of it
 mod limits; // full listeners, no descriptors left
 mod metrics_logs; // /metrics, the access log

@@ -13,6 +13,7 @@ mod context;
 mod difference;
 mod drains;
 mod dyups;
+mod events;
 mod explain;
 mod generations;
 mod guard;
@@ -35,6 +36,7 @@ mod upstreams;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tidegate_events::Hub;
 use tidegate_operate::Operate;
 use tidegate_table::Table;
 use tidegate_tunnel::Register;
@@ -53,6 +55,7 @@ pub struct Admin {
     /// Read anew by every request.
     pub settings: ArcSwap<Settings>,
     pub audit: AuditLog,
+    pub events: Arc<Hub>,
     pub status: Arc<dyn StatusSource>,
     pub totals: Arc<dyn Totals>,
 }

@@ -1,6 +1,7 @@
 //! `/metrics` for Prometheus. Nothing is kept between scrapes: every number is read where it is
 //! counted, on a thread of its own, family by family. See `rows` for the servers it speaks of.
 
+mod events;
 mod listeners;
 mod page;
 mod pools;
@@ -96,6 +97,7 @@ fn render(admin: &Admin) -> String {
     tunnels::families(&mut page, &listeners, &admin.operate.drains());
     pools::families(&mut page, &listed, admin.table.nowhere());
     servers::families(&mut page, &listed);
+    events::families(&mut page, &admin.events.totals());
     trouble(&mut page, &*admin.totals, &admin.audit);
     process::families(&mut page, facts.started);
     page.into_text()

@@ -13,8 +13,8 @@ use axum::{
 };
 
 use crate::{
-    Admin, checks, context::Context, drains, dyups, explain, generations, guard::guard, metrics,
-    problem::Problem, servers, status, transactions, tunnels, upstreams,
+    Admin, checks, context::Context, drains, dyups, events, explain, generations, guard::guard,
+    metrics, problem::Problem, servers, status, transactions, tunnels, upstreams,
 };
 
 /// The admin listeners' routes. `addresses` are where they listen.
@@ -23,6 +23,7 @@ pub(crate) fn admin(admin: Arc<Admin>, addresses: Vec<IpAddr>) -> Router {
     pages()
         .route("/api/v1/drains", get(drains::list).post(drains::begin))
         .route("/api/v1/drains/{id}", get(drains::show).patch(drains::alter).delete(drains::cancel))
+        .route("/api/v1/events", get(events::follow))
         .route("/api/v1/explain", get(explain::answer))
         .route("/api/v1/generations", get(generations::list))
         .route("/api/v1/generations/{n}", get(generations::show))

@@ -10,6 +10,7 @@ use std::{
 use tidegate_admin::{
     Admin, AdminListener, AuditLog, Facts, ListenerTotals, Settings, StatusSource, Totals, serve,
 };
+use tidegate_events::Hub;
 use tidegate_model::{Name, Route, UpstreamSpec, dyups};
 use tidegate_net::{ListenAddress, bind};
 use tidegate_operate::Operate;
@@ -92,6 +93,7 @@ impl Site {
             tunnels,
             settings: Arc::new(settings).into(),
             audit: AuditLog::default(),
+            events: Hub::new(),
             status: Arc::new(Idle { serving: is_serving }),
             totals: Arc::new(Idle { serving: is_serving }),
         });
