@@ -6,6 +6,7 @@
 
 mod caller;
 mod checks;
+mod config;
 mod connection;
 mod context;
 mod drains;
@@ -15,6 +16,7 @@ mod guard;
 mod json;
 mod metrics;
 mod problem;
+mod reload;
 mod router;
 mod serve;
 mod status;
@@ -27,7 +29,9 @@ use tidegate_operate::Operate;
 use tidegate_table::Table;
 use tidegate_tunnel::Register;
 
+pub use config::Configuration;
 pub use metrics::{DatagramTotals, ListenerTotals, Totals};
+pub use reload::{Fault, ListenerChanges, NotReloaded, Reloaded, Reloading};
 pub use serve::{AdminListener, serve, serve_metrics};
 pub use status::{Facts, Outcome, Reload, StatusSource};
 

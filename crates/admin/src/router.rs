@@ -9,21 +9,23 @@ use axum::{
     http::{StatusCode, header},
     middleware::from_fn_with_state,
     response::{IntoResponse, Response},
-    routing::{delete, get},
+    routing::{delete, get, post},
 };
 
 use crate::{
-    Admin, checks, context::Context, drains, dyups, explain, guard::guard, metrics,
-    problem::Problem, status, tunnels,
+    Admin, checks, config, context::Context, drains, dyups, explain, guard::guard, metrics,
+    problem::Problem, reload, status, tunnels,
 };
 
 /// The admin listeners' routes. `addresses` are where they listen.
 pub(crate) fn admin(admin: Arc<Admin>, addresses: Vec<IpAddr>) -> Router {
     let context = Arc::new(Context::new(admin, addresses));
     pages()
+        .route("/api/v1/config", get(config::show))
         .route("/api/v1/drains", get(drains::list).post(drains::begin))
         .route("/api/v1/drains/{id}", get(drains::show).patch(drains::alter).delete(drains::cancel))
         .route("/api/v1/explain", get(explain::answer))
+        .route("/api/v1/reload", post(reload::reload))
         .route("/api/v1/status", get(status::page))
         .route("/api/v1/tunnels", get(tunnels::list))
         .route("/api/v1/tunnels/{id}", delete(tunnels::close))
