@@ -188,8 +188,6 @@ fn reloads_that_come_together_are_done_one_after_the_other() {
 fn the_configuration_can_be_looked_at_as_it_runs() {
     let origin = Origin::named("up");
     let directory = tempfile::tempdir().unwrap();
-    let token = directory.path().join("token");
-    std::fs::write(&token, "s3cret\n").unwrap();
     let include = directory.path().join("more.toml");
     let pool = format!("[upstream.more]\nservers = [{:?}]\nkeepalive = 0x10\n", origin.address());
     std::fs::write(&include, pool).unwrap();
@@ -197,7 +195,7 @@ fn the_configuration_can_be_looked_at_as_it_runs() {
         .pool_of(
             "app",
             &[(&origin, "")],
-            "check = { headers = { Authorization = \"Basic s3cret\" } }",
+            "check = { type = \"http\", headers = { Authorization = \"Basic s3cret\" } }",
         )
         .start();
     // Included by what is read again; a key of the whole file stands before every table.

@@ -45,6 +45,8 @@ fn one_route_of_a_thousand() {
         if conn.receive().is_err() {
             return;
         }
+        // Nobody reads it for a while, on purpose.
+        conn.inner().set_write_timeout(None).unwrap();
         conn.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", PIECE * PIECES));
         (0..PIECES).for_each(|number| conn.send([number as u8; PIECE]));
     });
