@@ -13,31 +13,36 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use tidegate_admin::{Admin, AdminListener, AuditLog};
-use tidegate_config::{AccessFormat, Config, ListenAddress, LogPath, Workers as Count, load};
+use tidegate_admin::{Admin, AdminListener, AuditLog, Configuration};
+use tidegate_config::{
+    AccessFormat, Config, ListenAddress, Loaded, LogPath, Workers as Count, load,
+};
 use tidegate_discover::{Renewal, Resolver};
 use tidegate_events::{Hub, ListenerTurn};
 use tidegate_health::Checks;
 use tidegate_model::Address;
-use tidegate_net::{
-    Bound, Descriptors, Options as SocketOptions, bind, bind_datagrams, raise_limit,
-};
+use tidegate_net::{Bound, Options as SocketOptions, bind, raise_limit};
 use tidegate_operate::Operate;
 use tidegate_pool::Budget;
 use tidegate_table::{Bounds, Options, Table};
 use tidegate_tunnel::Register;
-use tidegate_worker::{AccessLog, Format, ListenerLive, ReplayMemory, Shared};
+use tidegate_worker::{AccessLog, Format, ReplayMemory, Shared};
 
 use crate::{
     control::{Control, Signals},
     demo,
-    facts::{Listening, PANICS, Process},
-    file, logging, told,
-    workers::{Engine, Order, Ready, Workers},
+    facts::{PANICS, Process, Registry},
+    file,
+    listeners::{Listeners, Unbound},
+    logging, told,
+    workers::{Order, Workers},
 };
 
 /// Probes in flight at once, however many descriptors there are.
 const MAX_PROBES: usize = 1_024;
+
+/// Reloads that wait for their turn; who asks for another one waits for room first.
+const RELOADS: usize = 16;
 
 /// Where the configuration comes from.
 pub(crate) enum Origin {
@@ -51,11 +56,13 @@ pub(crate) enum Origin {
 /// # Errors
 /// When it cannot start; the message says why and what to change.
 pub(crate) fn run(origin: Origin) -> Result<ExitCode> {
-    let (config, path, guide) = match origin {
+    let (config, configuration, path, guide) = match origin {
         Origin::File(path) => match load(&path) {
             Ok(loaded) => {
                 file::print_all(&loaded.warnings, "warning: ");
-                (loaded.config, Some(path), None)
+                let Loaded { config, document, .. } = loaded;
+                let configuration = Configuration { files: config.files.clone(), document };
+                (config, configuration, Some(path), None)
             }
             Err(problems) => {
                 file::print_all(&problems, "");
@@ -63,18 +70,19 @@ pub(crate) fn run(origin: Origin) -> Result<ExitCode> {
             }
         },
         Origin::To { servers, listen } => {
-            (Config::quick(servers, ListenAddress::Tcp(listen)), None, None)
+            let config = Config::quick(servers, ListenAddress::Tcp(listen));
+            (config, Configuration::default(), None, None)
         }
         Origin::Demo { listen, admin } => {
             let (config, guide) = demo::config(listen, admin)?;
-            (config, None, Some(guide))
+            (config, Configuration::default(), None, Some(guide))
         }
     };
     let log = logging::start(&config.log)?;
     count_panics();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
-        let app = start(config, path).await?;
+        let app = start(config, configuration, path).await?;
         if let Some(guide) = guide {
             guide.print(&app.addresses.0, &app.addresses.1);
         }
@@ -109,7 +117,7 @@ struct App {
     addresses: (String, String),
 }
 
-async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
+async fn start(config: Config, configuration: Configuration, path: Option<PathBuf>) -> Result<App> {
     let signals = Signals::catch()?;
     let descriptors = raise_limit();
     let count = match config.process.workers {
@@ -119,7 +127,14 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
     // Bound before anything else: a taken port is the most common reason not to start.
     let admin_sockets = bind_admin(&config)?;
     let metrics_sockets = bind_private(&config.metrics.listen, "metrics.listen")?;
-    let ready = bind_listeners(&config, count)?;
+    let registry = Arc::new(Registry::default());
+    let mut listeners = Listeners::new(&registry, count);
+    let arrangement =
+        listeners.arrange(&config.listeners).map_err(|Unbound { listener, error }| {
+            let what =
+                format!("listener \"{listener}\" (--listen, or address in its [[listener]])");
+            anyhow::Error::new(error).context(what)
+        })?;
     let resolver = Arc::new(Resolver::new());
     let table = open_table(&config, &resolver, count).await?;
     let (access, access_thread) = open_access_log(&config)?;
@@ -147,15 +162,26 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
         tunnels: Arc::clone(&tunnels),
     });
     tokio::spawn(Renewal::new(Arc::clone(&table), Arc::clone(&resolver)).run());
-    let process = Arc::new(process(&config, descriptors, &shared, &ready));
-    let addresses: Vec<_> = ready
-        .iter()
-        .map(|ready| (ready.live.name.to_string(), ready.address.to_string()))
-        .collect();
-    let workers = Workers::start(count, &shared, ready)?;
-    told::listeners(&events, &process.listeners, ListenerTurn::Opened);
+    let (asking, reloads) = tokio::sync::mpsc::channel(RELOADS);
+    let process = Process {
+        started: (SystemTime::now(), Instant::now()),
+        workers: count,
+        state_dir: config.process.state_dir.clone(),
+        descriptors,
+        shared: Arc::clone(&shared),
+        listeners: registry,
+        serving: AtomicBool::new(true),
+        last_reload: Mutex::new(None),
+        configuration: Mutex::new(Arc::new(configuration)),
+        reloads: asking,
+    };
+    let process = Arc::new(process);
+    let workers = Workers::start(count, &shared)?;
+    listeners.become_so(arrangement, workers.orders()).await;
+    process.listeners.with(|all| told::listeners(&events, &*all, ListenerTurn::Opened));
+    let addresses = listeners.addresses();
     let orders = workers.orders().clone();
-    table.on_departure(move |_| orders.tell(Order::CloseGone));
+    table.on_departure(move |_| orders.tell(|| Order::CloseGone));
     let orders = Box::new(workers.orders().clone());
     let operate = Operate::new(Arc::clone(&table), Arc::clone(&tunnels), orders);
     tokio::spawn(Arc::clone(&operate).run());
@@ -182,7 +208,19 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
     });
     let serving = serve_admin(Arc::clone(&admin), admin_sockets, metrics_sockets, stopped)?;
     let orders = workers.orders().clone();
-    let control = Control { config, path, table, process, orders, resolver, operate, admin, events };
+    let control = Control {
+        config,
+        path,
+        table,
+        process,
+        orders,
+        resolver,
+        operate,
+        admin,
+        events,
+        listeners,
+        reloads,
+    };
     let addresses = (first.unwrap_or_default(), first_admin.unwrap_or_default());
     Ok(App {
         control,
@@ -218,29 +256,6 @@ async fn open_table(config: &Config, resolver: &Resolver, workers: usize) -> Res
     Ok(table)
 }
 
-fn process(
-    config: &Config,
-    descriptors: Descriptors,
-    shared: &Arc<Shared>,
-    ready: &[Ready],
-) -> Process {
-    let listener = |ready: &Ready| Listening {
-        address: ready.address.to_string(),
-        protocol: ready.engine.protocol(),
-        live: Arc::clone(&ready.live),
-    };
-    Process {
-        started: (SystemTime::now(), Instant::now()),
-        workers: shared.workers,
-        state_dir: config.process.state_dir.clone(),
-        descriptors,
-        shared: Arc::clone(shared),
-        listeners: ready.iter().map(listener).collect(),
-        serving: AtomicBool::new(true),
-        last_reload: Mutex::new(None),
-    }
-}
-
 impl App {
     async fn run(self) -> ExitCode {
         let Self { mut control, signals, workers, checks, logs, admin, stop_admin, .. } = self;
@@ -259,32 +274,6 @@ impl App {
         tracing::info!("stopped");
         ExitCode::SUCCESS
     }
-}
-
-fn bind_listeners(config: &Config, workers: usize) -> Result<Vec<Ready>> {
-    let ready = |listener: &tidegate_config::Listener| -> Result<Ready> {
-        let options = SocketOptions {
-            keepalive: listener.tcp_keepalive.as_duration(),
-            user_timeout: listener.tcp_user_timeout.as_duration(),
-            private: false,
-        };
-        let (engine, address) = (file::engine(listener), file::address(&listener.address));
-        let bound = match engine {
-            Engine::Http | Engine::Tcp(_) => bind(&address, &options, workers),
-            Engine::Udp(_) => bind_datagrams(&address, workers),
-        };
-        let bound = bound.with_context(|| {
-            format!("listener \"{}\" (--listen, or address in its [[listener]])", listener.name)
-        })?;
-        Ok(Ready {
-            address: bound.address,
-            live: ListenerLive::new(&listener.name, workers),
-            settings: file::settings(listener),
-            engine,
-            sockets: bound.sockets,
-        })
-    };
-    config.listeners.iter().map(ready).collect()
 }
 
 fn bind_admin(config: &Config) -> Result<Vec<Bound>> {

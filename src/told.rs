@@ -34,8 +34,12 @@ pub(crate) fn changes(table: &Table, events: &Arc<Hub>) {
     });
 }
 
-pub(crate) fn listeners(events: &Hub, listeners: &[Listening], change: ListenerTurn) {
-    for Listening { address, protocol, live } in listeners {
+pub(crate) fn listeners<'l>(
+    events: &Hub,
+    listeners: impl IntoIterator<Item = &'l Listening>,
+    change: ListenerTurn,
+) {
+    for Listening { address, protocol, live, .. } in listeners {
         let listener = Listener { listener: &live.name, address, protocol, change };
         events.publish(Event::Listener(listener));
     }

@@ -153,8 +153,7 @@ fn no_caller_writes_a_line_of_its_own() {
     call_as(&edge, "boss", "DELETE", "/upstream/%22%7D%0A%7B%22%0D%E2%80%A8", "");
     let mut count = 3;
     for head in [
-        "DELETE /upstream/\"}{\"a\":\"b\u{2028}\u{85} HTTP/1.1\r\nHost: localhost\r\n"
-            .to_owned(),
+        "DELETE /upstream/\"}{\"a\":\"b\u{2028}\u{85} HTTP/1.1\r\nHost: localhost\r\n".to_owned(),
         "DELETE /upstream/a\\u000a?x=\u{202e}\" HTTP/1.1\r\nHost: localhost\r\n".to_owned(),
         "POST /a HTTP/1.1\r\nHost: a\"\u{2028}\u{1b}[2J\r\n".to_owned(),
         "POST /a HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer \"\u{2028}\u{85}\r\n"

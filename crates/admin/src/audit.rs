@@ -112,6 +112,10 @@ impl Audit {
         self.after(spec, servers(spec));
     }
 
+    pub(crate) fn generation(&mut self, generation: u64) {
+        self.generation = Some(generation);
+    }
+
     pub(crate) fn applied(&mut self, applied: &Applied) {
         self.generation = Some(applied.generation);
         self.outcome = Some(Outcome::Applied);

@@ -63,6 +63,8 @@ pub struct ListenerTotals {
     pub name: String,
     pub address: String,
     pub protocol: &'static str,
+    /// Nobody comes in any more.
+    pub is_closed: bool,
     /// Sessions of a udp listener.
     pub connections_active: u64,
     pub connections_total: u64,

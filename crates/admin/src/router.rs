@@ -13,14 +13,16 @@ use axum::{
 };
 
 use crate::{
-    Admin, checks, context::Context, drains, dyups, events, explain, generations, guard::guard,
-    metrics, problem::Problem, servers, status, transactions, tunnels, upstreams,
+    Admin, checks, config, context::Context, drains, dyups, events, explain, generations,
+    guard::guard, metrics, problem::Problem, reload, servers, status, transactions, tunnels,
+    upstreams,
 };
 
 /// The admin listeners' routes. `addresses` are where they listen.
 pub(crate) fn admin(admin: Arc<Admin>, addresses: Vec<IpAddr>) -> Router {
     let context = Arc::new(Context::new(admin, addresses));
     pages()
+        .route("/api/v1/config", get(config::show))
         .route("/api/v1/drains", get(drains::list).post(drains::begin))
         .route("/api/v1/drains/{id}", get(drains::show).patch(drains::alter).delete(drains::cancel))
         .route("/api/v1/events", get(events::follow))
@@ -29,6 +31,7 @@ pub(crate) fn admin(admin: Arc<Admin>, addresses: Vec<IpAddr>) -> Router {
         .route("/api/v1/generations/{n}", get(generations::show))
         .route("/api/v1/generations/{n}/diff", get(generations::compare))
         .route("/api/v1/generations/{n}/restore", post(generations::restore))
+        .route("/api/v1/reload", post(reload::reload))
         .route("/api/v1/status", get(status::page))
         .route("/api/v1/transactions", post(transactions::run))
         .route("/api/v1/tunnels", get(tunnels::list))

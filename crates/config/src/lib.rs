@@ -7,6 +7,7 @@
 mod address;
 mod admin;
 mod cover;
+mod document;
 mod draft;
 mod files;
 mod hash;
@@ -38,6 +39,8 @@ pub struct Loaded {
     pub config: Config,
     /// What works and yet is hardly meant, by file and position.
     pub warnings: Vec<Problem>,
+    /// What the files say, as typed, in JSON; no secret is in it.
+    pub document: String,
 }
 
 /// What all files together mean. `Default` is a process without listeners.

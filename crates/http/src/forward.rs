@@ -362,7 +362,7 @@ impl<'c> Forwarding<'c> {
         }
         let whole = self.job.body == tidegate_wire::Body::None;
         let keep_alive =
-            self.job.keep_alive && whole && status >= 500 && !side.worker.is_stopping();
+            self.job.keep_alive && whole && status >= 500 && !side.listener.is_closing();
         let answer = Answer { status, keep_alive, to_head: self.job.to_head };
         let limit = side.listener.settings.timeouts.send;
         let id = self.job.seen.id;

@@ -213,6 +213,12 @@ impl Table {
         &self.nowhere
     }
 
+    /// Drops what was counted of the requests of a listener that is no more.
+    pub fn forget_listener(&self, listener: &str) {
+        self.nowhere.forget(listener);
+        self.snapshot().pools.values().for_each(|pool| pool.live.forget(listener));
+    }
+
     /// What became of all changes so far.
     pub fn changes(&self) -> ChangeTotals {
         self.published.totals()

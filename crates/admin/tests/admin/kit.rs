@@ -229,6 +229,7 @@ impl Totals for Idle {
             name: "edge".into(),
             address: "127.0.0.1:8080".into(),
             protocol: "http",
+            is_closed: false,
             connections_active: 3,
             connections_total: 5,
             tunnels: tidegate_worker::Tunnels::default(),
