@@ -116,8 +116,6 @@ impl Control {
     /// `drain_over` of a pool with tunnels, with a little for the last ones to say goodbye.
     async fn stop(&self, signals: &mut Signals) {
         self.process.serving.store(false, Relaxed);
-        self.orders.tell(Order::Stop);
-        told::listeners(&self.events, &self.process.listeners, ListenerTurn::Closed);
         self.orders.tell(|| Order::Stop);
         let listeners = &self.process.listeners;
         listeners.with(|all| told::listeners(&self.events, &*all, ListenerTurn::Closed));

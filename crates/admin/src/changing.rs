@@ -97,8 +97,7 @@ impl Asked {
         }
         change.key = terms.key;
         let caller = change.caller.clone();
-        let before = definitions(&table.snapshot(), &pools);
-        audit.before(&before, pools.len());
+        audit.before(&definitions(&table.snapshot(), &pools), pools.len());
         let made = table.change(change).await.inspect_err(|refused| {
             let reason = one_line(&refused.to_string());
             tracing::warn!(caller, what = wish.what, reason, "refused");

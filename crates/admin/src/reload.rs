@@ -11,7 +11,7 @@ use axum::{
     Extension, Json,
     extract::State,
     http::StatusCode,
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use serde::Serialize;
 use tidegate_model::Name;

@@ -13,7 +13,9 @@ use kit::found;
 fn read(admin: &str) -> Result<Config, Vec<String>> {
     let folder = tempfile::tempdir().expect("a folder");
     let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect(name);
-    [("a", "first"), ("b", "second"), ("c", "first\nand more")].map(|(n, t)| write(n, t));
+    for (name, text) in [("a", "first"), ("b", "second"), ("c", "first\nand more")] {
+        write(name, text);
+    }
     let path = folder.path().join("edge.toml");
     write("edge.toml", &format!("listener = [{{ address = '[::]:80' }}]\n[admin]\n{admin}"));
     let problem =

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::json;
 
-use super::{GET, add, assert_closed, listener, place, reload};
+use super::{GET, add, assert_closed, place, reload};
 use crate::{
     kit::{Edge, Origin, Socket, UdpClient, UdpOrigin},
     stream_tcp::greeting,
