@@ -13,32 +13,36 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use tidegate_admin::{Admin, AdminListener};
+use tidegate_admin::{Admin, AdminListener, AuditLog, Configuration};
 use tidegate_config::{
-    AccessFormat, Config, Dyups, ListenAddress, LogPath, Workers as Count, load,
+    AccessFormat, Config, ListenAddress, Loaded, LogPath, Workers as Count, load,
 };
 use tidegate_discover::{Renewal, Resolver};
+use tidegate_events::{Hub, ListenerTurn};
 use tidegate_health::Checks;
 use tidegate_model::Address;
-use tidegate_net::{
-    Bound, Descriptors, Options as SocketOptions, bind, bind_datagrams, raise_limit,
-};
+use tidegate_net::{Bound, Options as SocketOptions, bind, raise_limit};
 use tidegate_operate::Operate;
 use tidegate_pool::Budget;
-use tidegate_table::{Options, Table};
+use tidegate_table::{Bounds, Options, Table};
 use tidegate_tunnel::Register;
-use tidegate_worker::{AccessLog, Format, ListenerLive, ReplayMemory, Shared};
+use tidegate_worker::{AccessLog, Format, ReplayMemory, Shared};
 
 use crate::{
     control::{Control, Signals},
     demo,
-    facts::{Listening, PANICS, Process},
-    file, logging,
-    workers::{Engine, Order, Ready, Workers},
+    facts::{PANICS, Process, Registry},
+    file,
+    listeners::{Listeners, Unbound},
+    logging, told,
+    workers::{Order, Workers},
 };
 
 /// Probes in flight at once, however many descriptors there are.
 const MAX_PROBES: usize = 1_024;
+
+/// Reloads that wait for their turn; who asks for another one waits for room first.
+const RELOADS: usize = 16;
 
 /// Where the configuration comes from.
 pub(crate) enum Origin {
@@ -52,11 +56,13 @@ pub(crate) enum Origin {
 /// # Errors
 /// When it cannot start; the message says why and what to change.
 pub(crate) fn run(origin: Origin) -> Result<ExitCode> {
-    let (config, path, guide) = match origin {
+    let (config, configuration, path, guide) = match origin {
         Origin::File(path) => match load(&path) {
             Ok(loaded) => {
                 file::print_all(&loaded.warnings, "warning: ");
-                (loaded.config, Some(path), None)
+                let Loaded { config, document, .. } = loaded;
+                let configuration = Configuration { files: config.files.clone(), document };
+                (config, configuration, Some(path), None)
             }
             Err(problems) => {
                 file::print_all(&problems, "");
@@ -64,18 +70,19 @@ pub(crate) fn run(origin: Origin) -> Result<ExitCode> {
             }
         },
         Origin::To { servers, listen } => {
-            (Config::quick(servers, ListenAddress::Tcp(listen)), None, None)
+            let config = Config::quick(servers, ListenAddress::Tcp(listen));
+            (config, Configuration::default(), None, None)
         }
         Origin::Demo { listen, admin } => {
             let (config, guide) = demo::config(listen, admin)?;
-            (config, None, Some(guide))
+            (config, Configuration::default(), None, Some(guide))
         }
     };
     let log = logging::start(&config.log)?;
     count_panics();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
-        let app = start(config, path).await?;
+        let app = start(config, configuration, path).await?;
         if let Some(guide) = guide {
             guide.print(&app.addresses.0, &app.addresses.1);
         }
@@ -102,14 +109,15 @@ struct App {
     signals: Signals,
     workers: Workers,
     checks: Checks,
-    access: Option<JoinHandle<()>>,
+    /// The threads of log files.
+    logs: Vec<JoinHandle<()>>,
     admin: tokio::task::JoinHandle<()>,
     stop_admin: tokio::sync::watch::Sender<bool>,
     /// Of the first listener and the first admin listener.
     addresses: (String, String),
 }
 
-async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
+async fn start(config: Config, configuration: Configuration, path: Option<PathBuf>) -> Result<App> {
     let signals = Signals::catch()?;
     let descriptors = raise_limit();
     let count = match config.process.workers {
@@ -119,12 +127,23 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
     // Bound before anything else: a taken port is the most common reason not to start.
     let admin_sockets = bind_admin(&config)?;
     let metrics_sockets = bind_private(&config.metrics.listen, "metrics.listen")?;
-    let ready = bind_listeners(&config, count)?;
+    let registry = Arc::new(Registry::default());
+    let mut listeners = Listeners::new(&registry, count);
+    let arrangement =
+        listeners.arrange(&config.listeners).map_err(|Unbound { listener, error }| {
+            let what =
+                format!("listener \"{listener}\" (--listen, or address in its [[listener]])");
+            anyhow::Error::new(error).context(what)
+        })?;
     let resolver = Arc::new(Resolver::new());
     let table = open_table(&config, &resolver, count).await?;
     let (access, access_thread) = open_access_log(&config)?;
+    let (audit, audit_thread) = open_audit_log(&config)?;
+    let events = Hub::new();
+    told::changes(&table, &events);
     let at_once = usize::try_from(descriptors.limit / 16).unwrap_or(usize::MAX);
-    let settings = tidegate_health::Settings { at_once: at_once.clamp(1, MAX_PROBES) };
+    let at_once = at_once.clamp(1, MAX_PROBES);
+    let settings = tidegate_health::Settings { at_once, events: Arc::clone(&events) };
     let (suspects, checks) =
         tidegate_health::start(&table, settings).context("cannot start the health checks")?;
     let tunnels = Register::new(count);
@@ -143,14 +162,26 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
         tunnels: Arc::clone(&tunnels),
     });
     tokio::spawn(Renewal::new(Arc::clone(&table), Arc::clone(&resolver)).run());
-    let process = Arc::new(process(&config, descriptors, &shared, &ready));
-    let addresses: Vec<_> = ready
-        .iter()
-        .map(|ready| (ready.live.name.to_string(), ready.address.to_string()))
-        .collect();
-    let workers = Workers::start(count, &shared, ready)?;
+    let (asking, reloads) = tokio::sync::mpsc::channel(RELOADS);
+    let process = Process {
+        started: (SystemTime::now(), Instant::now()),
+        workers: count,
+        state_dir: config.process.state_dir.clone(),
+        descriptors,
+        shared: Arc::clone(&shared),
+        listeners: registry,
+        serving: AtomicBool::new(true),
+        last_reload: Mutex::new(None),
+        configuration: Mutex::new(Arc::new(configuration)),
+        reloads: asking,
+    };
+    let process = Arc::new(process);
+    let workers = Workers::start(count, &shared)?;
+    listeners.become_so(arrangement, workers.orders()).await;
+    process.listeners.with(|all| told::listeners(&events, &*all, ListenerTurn::Opened));
+    let addresses = listeners.addresses();
     let orders = workers.orders().clone();
-    table.on_departure(move |_| orders.tell(Order::CloseGone));
+    table.on_departure(move |_| orders.tell(|| Order::CloseGone));
     let orders = Box::new(workers.orders().clone());
     let operate = Operate::new(Arc::clone(&table), Arc::clone(&tunnels), orders);
     tokio::spawn(Arc::clone(&operate).run());
@@ -164,18 +195,40 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
         tunnels = descriptors.tunnels(),
         "ready: so many descriptors may be open, and so many tunnels fit"
     );
-    let admin = Arc::new(admin(&config, &table, &process, &operate));
-    let admin = serve_admin(admin, admin_sockets, metrics_sockets, stopped)?;
+    let settings = Arc::new(file::admin_settings(&config.admin)).into();
+    let admin = Arc::new(Admin {
+        table: Arc::clone(&table),
+        operate: Arc::clone(&operate),
+        tunnels: Arc::clone(&process.shared.tunnels),
+        events: Arc::clone(&events),
+        settings,
+        audit,
+        status: Arc::clone(&process) as _,
+        totals: Arc::clone(&process) as _,
+    });
+    let serving = serve_admin(Arc::clone(&admin), admin_sockets, metrics_sockets, stopped)?;
     let orders = workers.orders().clone();
-    let control = Control { config, path, table, process, orders, resolver, operate };
+    let control = Control {
+        config,
+        path,
+        table,
+        process,
+        orders,
+        resolver,
+        operate,
+        admin,
+        events,
+        listeners,
+        reloads,
+    };
     let addresses = (first.unwrap_or_default(), first_admin.unwrap_or_default());
     Ok(App {
         control,
         signals,
         workers,
         checks,
-        access: access_thread,
-        admin,
+        logs: [access_thread, audit_thread].into_iter().flatten().collect(),
+        admin: serving,
         stop_admin,
         addresses,
     })
@@ -185,7 +238,12 @@ async fn start(config: Config, path: Option<PathBuf>) -> Result<App> {
 async fn open_table(config: &Config, resolver: &Resolver, workers: usize) -> Result<Arc<Table>> {
     let state = file::state(config, resolver).await;
     let state_dir = config.process.state_dir.clone();
-    let options = Options { workers, state_dir, ..Options::default() };
+    let history = &config.admin.history;
+    let history = Bounds {
+        count: usize::try_from(history.count).unwrap_or(usize::MAX),
+        age: history.age.as_duration(),
+    };
+    let options = Options { workers, state_dir, history };
     let opened = tokio::task::spawn_blocking(move || Table::open(options, state)).await?;
     let (table, recovered) = opened?;
     if table.is_durable() {
@@ -198,72 +256,24 @@ async fn open_table(config: &Config, resolver: &Resolver, workers: usize) -> Res
     Ok(table)
 }
 
-fn process(
-    config: &Config,
-    descriptors: Descriptors,
-    shared: &Arc<Shared>,
-    ready: &[Ready],
-) -> Process {
-    let listener = |ready: &Ready| Listening {
-        address: ready.address.to_string(),
-        protocol: ready.engine.protocol(),
-        live: Arc::clone(&ready.live),
-    };
-    Process {
-        started: (SystemTime::now(), Instant::now()),
-        workers: shared.workers,
-        state_dir: config.process.state_dir.clone(),
-        descriptors,
-        shared: Arc::clone(shared),
-        listeners: ready.iter().map(listener).collect(),
-        serving: AtomicBool::new(true),
-        last_reload: Mutex::new(None),
-    }
-}
-
 impl App {
     async fn run(self) -> ExitCode {
-        let Self { mut control, signals, workers, checks, access, admin, stop_admin, .. } = self;
+        let Self { mut control, signals, workers, checks, logs, admin, stop_admin, .. } = self;
         control.run(signals).await;
         // Its receivers end when it is set; one that is gone needs no telling.
         let _ = stop_admin.send(true);
         let _ = tokio::time::timeout(Duration::from_secs(1), admin).await;
         workers.finish();
         checks.finish();
+        control.admin.audit.finish().await;
         drop(control);
-        if let Some(thread) = access {
-            // Ends once the last worker has dropped its end of the queue.
+        for thread in logs {
+            // That of the access log ends once the last worker has dropped its end of the queue.
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
         tracing::info!("stopped");
         ExitCode::SUCCESS
     }
-}
-
-fn bind_listeners(config: &Config, workers: usize) -> Result<Vec<Ready>> {
-    let ready = |listener: &tidegate_config::Listener| -> Result<Ready> {
-        let options = SocketOptions {
-            keepalive: listener.tcp_keepalive.as_duration(),
-            user_timeout: listener.tcp_user_timeout.as_duration(),
-            private: false,
-        };
-        let (engine, address) = (file::engine(listener), file::address(&listener.address));
-        let bound = match engine {
-            Engine::Http | Engine::Tcp(_) => bind(&address, &options, workers),
-            Engine::Udp(_) => bind_datagrams(&address, workers),
-        };
-        let bound = bound.with_context(|| {
-            format!("listener \"{}\" (--listen, or address in its [[listener]])", listener.name)
-        })?;
-        Ok(Ready {
-            address: bound.address,
-            live: ListenerLive::new(&listener.name, workers),
-            settings: file::settings(listener),
-            engine,
-            sockets: bound.sockets,
-        })
-    };
-    config.listeners.iter().map(ready).collect()
 }
 
 fn bind_admin(config: &Config) -> Result<Vec<Bound>> {
@@ -294,6 +304,15 @@ fn open_access_log(config: &Config) -> Result<(Option<AccessLog>, Option<JoinHan
     Ok((Some(log), Some(thread)))
 }
 
+fn open_audit_log(config: &Config) -> Result<(AuditLog, Option<JoinHandle<()>>)> {
+    let Some(path) = &config.admin.audit_log else {
+        return Ok((AuditLog::default(), None));
+    };
+    let opened = AuditLog::open(path.clone());
+    let (log, thread) = opened.with_context(|| format!("admin.audit_log: {path:?}"))?;
+    Ok((log, Some(thread)))
+}
+
 /// One line for each address: scripts and tests learn the ports from them.
 fn announce(listeners: &[(String, String)], admin: &[Bound], metrics: &[Bound]) {
     let own = |name: &str, bound: &Bound| (name.to_owned(), bound.address.to_string());
@@ -301,32 +320,6 @@ fn announce(listeners: &[(String, String)], admin: &[Bound], metrics: &[Bound]) 
     let metrics = metrics.iter().map(|bound| own("metrics", bound));
     for (listener, address) in listeners.iter().cloned().chain(admin).chain(metrics) {
         tracing::info!(listener, address, "listening");
-    }
-}
-
-fn admin(
-    config: &Config,
-    table: &Arc<Table>,
-    process: &Arc<Process>,
-    operate: &Arc<Operate>,
-) -> Admin {
-    let token = config.admin.token.as_ref();
-    let tokens = token.map(|token| tidegate_admin::Token {
-        name: "token_file".into(),
-        secret: token.reveal().into(),
-    });
-    let settings = tidegate_admin::Settings {
-        tokens: tokens.into_iter().collect(),
-        hosts: config.admin.hosts.clone(),
-        dyups: config.admin.dyups == Dyups::Tengine,
-    };
-    Admin {
-        table: Arc::clone(table),
-        operate: Arc::clone(operate),
-        tunnels: Arc::clone(&process.shared.tunnels),
-        settings,
-        status: Arc::clone(process) as _,
-        totals: Arc::clone(process) as _,
     }
 }
 

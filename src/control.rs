@@ -1,26 +1,29 @@
-//! The control loop: signals, reloads, the watchdog, and the graceful end.
+//! The control loop: signals, the watchdog, and the graceful end.
 
 use std::{
     io,
     path::PathBuf,
-    sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
-    time::{Duration, Instant, SystemTime},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
 };
 
-use tidegate_admin::{Outcome, Reload};
-use tidegate_config::{Config, load};
+use tidegate_admin::Admin;
+use tidegate_config::Config;
 use tidegate_discover::Resolver;
-use tidegate_model::Name;
+use tidegate_events::{Hub, ListenerTurn};
 use tidegate_operate::{Operate, Stopped};
-use tidegate_table::{Reloaded, Table};
+use tidegate_table::Table;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc::Receiver,
     time::{MissedTickBehavior, interval},
 };
 
 use crate::{
     facts::Process,
-    file,
+    listeners::Listeners,
+    reload::Asked,
+    told,
     workers::{Order, Orders},
 };
 
@@ -46,6 +49,11 @@ pub(crate) struct Control {
     pub(crate) orders: Orders,
     pub(crate) resolver: Arc<Resolver>,
     pub(crate) operate: Arc<Operate>,
+    pub(crate) admin: Arc<Admin>,
+    pub(crate) events: Arc<Hub>,
+    pub(crate) listeners: Listeners,
+    /// From the admin API.
+    pub(crate) reloads: Receiver<Asked>,
 }
 
 /// What the process is told from outside. Without a handler most of these end a process, so they
@@ -67,15 +75,23 @@ impl Control {
             tokio::select! {
                 _ = interrupt.recv() => break,
                 _ = terminate.recv() => break,
-                _ = hangup.recv() => self.reload().await,
+                _ = hangup.recv() => self.hang_up().await,
+                Some(Asked { caller, reply }) = self.reloads.recv() => {
+                    // Who asked may have left.
+                    let _ = reply.send(self.reload(caller).await);
+                }
                 _ = reopen.recv() => self.reopen_logs(),
                 _ = watch.tick() => self.watch(),
             }
         }
+        // Whoever waits for one is told that there will be none.
+        self.reloads.close();
+        while self.reloads.try_recv().is_ok() {}
         self.stop(&mut signals).await;
     }
 
     fn watch(&self) {
+        self.forget_closed();
         for (worker, lag) in self.process.lags().into_iter().enumerate() {
             if lag >= STUCK {
                 tracing::error!(
@@ -92,48 +108,7 @@ impl Control {
             log.reopen();
             tracing::info!("access log opened anew");
         }
-    }
-
-    async fn reload(&mut self) {
-        let done = self.try_reload().await;
-        let (outcome, detail) = match done {
-            Ok(detail) => {
-                tracing::info!(detail, "configuration reloaded");
-                (Outcome::Applied, detail)
-            }
-            Err(detail) => {
-                tracing::error!(detail, "configuration not reloaded, nothing was changed");
-                (Outcome::Refused, detail)
-            }
-        };
-        let mut last = self.process.last_reload.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = Some(Reload { at: SystemTime::now(), outcome, detail });
-    }
-
-    async fn try_reload(&mut self) -> Result<String, String> {
-        let path = self.path.clone().ok_or("it did not come from a file")?;
-        let read = tokio::task::spawn_blocking(move || load(&path))
-            .await
-            .map_err(|error| error.to_string())?;
-        let loaded = read.map_err(|problems| {
-            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            lines.join("; ")
-        })?;
-        for warning in &loaded.warnings {
-            tracing::warn!("{warning}");
-        }
-        let fixed = file::fixed_changes(&self.config, &loaded.config);
-        if !fixed.is_empty() {
-            return Err(format!("{} changed, which takes a restart", fixed.join(", ")));
-        }
-        let state = file::state(&loaded.config, &self.resolver).await;
-        let done = self
-            .table
-            .reload(state, "SIGHUP".into())
-            .await
-            .map_err(|refused| refused.to_string())?;
-        self.config = loaded.config;
-        Ok(told(&done))
+        self.admin.audit.reopen();
     }
 
     /// Lets requests end and empties the tunnels at their pools' pace, then returns. A second signal
@@ -141,7 +116,9 @@ impl Control {
     /// `drain_over` of a pool with tunnels, with a little for the last ones to say goodbye.
     async fn stop(&self, signals: &mut Signals) {
         self.process.serving.store(false, Relaxed);
-        self.orders.tell(Order::Stop);
+        self.orders.tell(|| Order::Stop);
+        let listeners = &self.process.listeners;
+        listeners.with(|all| told::listeners(&self.events, &*all, ListenerTurn::Closed));
         let patience = self.config.process.graceful_timeout.as_duration();
         let emptying = self.operate.stop().map(|over| over + GOODBYE);
         let limit = emptying.map_or(patience, |emptying| emptying.max(patience));
@@ -188,22 +165,6 @@ impl Control {
             tokio::time::sleep(LOOK).await;
         }
     }
-}
-
-/// What a reload did, for the log and the status page.
-fn told(done: &Reloaded) -> String {
-    let names = |names: &[Name]| {
-        let names: Vec<&str> = names.iter().map(Name::as_str).collect();
-        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
-    };
-    format!(
-        "generation {}; upstreams changed: {}; removed: {}; changes through the API replaced: {}; routes {}",
-        done.generation,
-        names(&done.changed),
-        names(&done.removed),
-        names(&done.replaced_api_changes),
-        if done.routes_changed { "changed" } else { "unchanged" },
-    )
 }
 
 impl Signals {

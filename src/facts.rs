@@ -9,9 +9,15 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use tidegate_admin::{DatagramTotals, Facts, ListenerTotals, Reload, StatusSource, Totals};
+use tidegate_admin::{
+    Configuration, DatagramTotals, Facts, ListenerTotals, NotReloaded, Reload, Reloading,
+    StatusSource, Totals,
+};
 use tidegate_net::{Descriptors, coarse_millis};
 use tidegate_worker::{ListenerLive, Shared};
+use tokio::sync::{mpsc::Sender, oneshot};
+
+use crate::reload::Asked;
 
 /// Panics since the start; counted by the hook that logs them.
 pub(crate) static PANICS: AtomicU64 = AtomicU64::new(0);
@@ -24,6 +30,44 @@ pub(crate) struct Listening {
     pub(crate) address: String,
     pub(crate) protocol: &'static str,
     pub(crate) live: Arc<ListenerLive>,
+    /// Nobody comes in any more.
+    pub(crate) is_closed: bool,
+}
+
+/// The listeners that there is something to say about: those that are open, and closed ones until
+/// their last connection has ended. Each name is there once.
+#[derive(Default)]
+pub(crate) struct Registry(Mutex<Vec<Listening>>);
+
+impl Registry {
+    /// What is counted about the one of that name.
+    pub(crate) fn find(&self, name: &str) -> Option<Arc<ListenerLive>> {
+        let same = |one: &&Listening| &*one.live.name == name;
+        self.with(|all| all.iter().find(same).map(|one| Arc::clone(&one.live)))
+    }
+
+    /// From now on these are open, and no others.
+    pub(crate) fn set(&self, open: Vec<Listening>) {
+        self.with(|all| {
+            let before = std::mem::replace(all, open);
+            for one in before {
+                if !all.iter().any(|listed| listed.live.name == one.live.name) {
+                    all.push(Listening { is_closed: true, ..one });
+                }
+            }
+        });
+    }
+
+    /// Forgets those that are closed and have no connection left: their names.
+    pub(crate) fn sweep(&self) -> Vec<Arc<str>> {
+        let is_over = |one: &mut Listening| one.is_closed && one.live.open() == 0;
+        self.with(|all| all.extract_if(.., is_over).map(|one| Arc::clone(&one.live.name)).collect())
+    }
+
+    /// Looks at all of them, or changes them. Nobody else does meanwhile.
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Vec<Listening>) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// The process, as it tells about itself.
@@ -33,15 +77,18 @@ pub(crate) struct Process {
     pub(crate) state_dir: Option<PathBuf>,
     pub(crate) descriptors: Descriptors,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) listeners: Vec<Listening>,
+    pub(crate) listeners: Arc<Registry>,
     pub(crate) serving: AtomicBool,
     pub(crate) last_reload: Mutex<Option<Reload>>,
+    pub(crate) configuration: Mutex<Arc<Configuration>>,
+    /// To the control loop.
+    pub(crate) reloads: Sender<Asked>,
 }
 
 impl Process {
     /// Client connections open now, tunnels among them.
     pub(crate) fn open(&self) -> u64 {
-        self.listeners.iter().map(|listener| u64::from(listener.live.open())).sum()
+        self.listeners.with(|all| all.iter().map(|one| u64::from(one.live.open())).sum())
     }
 
     /// How long ago each worker was last seen alive, beyond the time between two looks.
@@ -74,25 +121,41 @@ impl StatusSource for Process {
     fn is_serving(&self) -> bool {
         self.serving.load(Relaxed)
     }
+
+    fn configuration(&self) -> Arc<Configuration> {
+        Arc::clone(&self.configuration.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn reload(&self, caller: String) -> Reloading {
+        let ((reply, answer), reloads) = (oneshot::channel(), self.reloads.clone());
+        Box::pin(async move {
+            // Once the process stops nobody takes orders, and those that wait are dropped.
+            let sent = reloads.send(Asked { caller, reply }).await;
+            sent.map_err(|_| NotReloaded::Stopping)?;
+            answer.await.unwrap_or(Err(NotReloaded::Stopping))
+        })
+    }
 }
 
 impl Totals for Process {
     fn listeners(&self) -> Vec<ListenerTotals> {
-        let totals = |Listening { address, protocol, live }: &Listening| ListenerTotals {
-            name: live.name.to_string(),
-            address: address.clone(),
-            protocol,
-            connections_active: live.cells.sum(|cells| cells.active.value()),
-            connections_total: live.cells.sum(|cells| cells.accepted.value()),
-            tunnels: live.tunnels(),
-            datagrams: (*protocol == "udp").then(|| DatagramTotals {
-                to_server: live.cells.sum(|cells| cells.udp.to_server.value()),
-                to_client: live.cells.sum(|cells| cells.udp.to_client.value()),
-                dropped: live.cells.sum(|cells| cells.udp.dropped.value()),
-                evicted: live.cells.sum(|cells| cells.udp.evicted.value()),
-            }),
-        };
-        self.listeners.iter().map(totals).collect()
+        let totals =
+            |Listening { address, protocol, live, is_closed }: &Listening| ListenerTotals {
+                name: live.name.to_string(),
+                address: address.clone(),
+                protocol,
+                is_closed: *is_closed,
+                connections_active: live.cells.sum(|cells| cells.active.value()),
+                connections_total: live.cells.sum(|cells| cells.accepted.value()),
+                tunnels: live.tunnels(),
+                datagrams: (*protocol == "udp").then(|| DatagramTotals {
+                    to_server: live.cells.sum(|cells| cells.udp.to_server.value()),
+                    to_client: live.cells.sum(|cells| cells.udp.to_client.value()),
+                    dropped: live.cells.sum(|cells| cells.udp.dropped.value()),
+                    evicted: live.cells.sum(|cells| cells.udp.evicted.value()),
+                }),
+            };
+        self.listeners.with(|all| all.iter().map(totals).collect())
     }
 
     fn access_log_dropped(&self) -> u64 {

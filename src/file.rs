@@ -3,20 +3,22 @@
 use std::{path::Path, process::ExitCode, sync::Arc};
 
 use tidegate_config::{
-    Config, ListenAddress, Listener, Loaded, Problem, Protocol, SniRule, Tcp, load, upstream_hash,
+    Config, Dyups, ListenAddress, Listener, Loaded, Problem, Protocol, SniRule, Tcp, load,
+    upstream_hash,
 };
 use tidegate_discover::{Resolver, Unresolved};
 use tidegate_model::{Template, UpstreamSpec, template::Variable};
+use tidegate_net::Options as SocketOptions;
 use tidegate_stream::{Routing, UdpSettings};
 use tidegate_table::{FilePool, FileState, Routes};
 use tidegate_worker::{Limits, Settings, Timeouts};
 
-use crate::workers::Engine;
+use crate::doors::{Engine, Speaks};
 
 /// `tidegate check`.
 pub(crate) fn check(path: &Path) -> ExitCode {
     match load(path) {
-        Ok(Loaded { config, warnings }) => {
+        Ok(Loaded { config, warnings, .. }) => {
             print_all(&warnings, "warning: ");
             let (listeners, pools, routes) =
                 (config.listeners.len(), config.upstreams.len(), config.routes.len());
@@ -104,21 +106,43 @@ pub(crate) fn settings(listener: &Listener) -> Settings {
     }
 }
 
+/// Who may ask the admin side, and how.
+pub(crate) fn admin_settings(admin: &tidegate_config::Admin) -> tidegate_admin::Settings {
+    let token = |token: &tidegate_config::Token| {
+        tidegate_admin::Token::new(&token.name, token.secret.reveal(), token.access.clone())
+    };
+    tidegate_admin::Settings {
+        tokens: admin.tokens.iter().map(token).collect(),
+        hosts: admin.hosts.clone(),
+        dyups: admin.dyups == Dyups::Tengine,
+    }
+}
+
 /// What serves a listener.
 pub(crate) fn engine(listener: &Listener) -> Engine {
     match &listener.protocol {
-        Protocol::Http { .. } => Engine::Http,
+        Protocol::Http { .. } => Engine::Connections(Speaks::Http),
         Protocol::Tcp(Tcp { upstream, sni, .. }) => {
             let rule = |rule: &SniRule| (rule.pattern.clone(), rule.upstream.clone());
             let rules = sni.iter().map(rule).collect();
-            Engine::Tcp(Arc::new(Routing { upstream: upstream.clone(), rules }))
+            let routing = Routing { upstream: upstream.clone(), rules };
+            Engine::Connections(Speaks::Tcp(Arc::new(routing)))
         }
-        Protocol::Udp(udp) => Engine::Udp(UdpSettings {
+        Protocol::Udp(udp) => Engine::Datagrams(UdpSettings {
             upstream: udp.upstream.clone(),
             idle_timeout: udp.idle_timeout.as_duration(),
             max_sessions: udp.max_sessions,
             responses: udp.responses,
         }),
+    }
+}
+
+/// What its connections inherit from a listener's sockets.
+pub(crate) fn socket_options(listener: &Listener) -> SocketOptions {
+    SocketOptions {
+        keepalive: listener.tcp_keepalive.as_duration(),
+        user_timeout: listener.tcp_user_timeout.as_duration(),
+        ..SocketOptions::default()
     }
 }
 
@@ -129,7 +153,7 @@ pub(crate) fn address(address: &ListenAddress) -> tidegate_net::ListenAddress {
     }
 }
 
-/// What a reload cannot change, by the name the file has for it; empty when nothing of it differs.
+/// The sections that differ and that a reload cannot change.
 pub(crate) fn fixed_changes(running: &Config, new: &Config) -> Vec<String> {
     let mut changes = Vec::new();
     let mut section = |name: &str, same: bool| {
@@ -138,23 +162,17 @@ pub(crate) fn fixed_changes(running: &Config, new: &Config) -> Vec<String> {
         }
     };
     section("process", running.process == new.process);
-    section("admin", running.admin == new.admin);
     section("metrics", running.metrics == new.metrics);
     section("log", running.log == new.log);
     section("access_log", running.access_log == new.access_log);
-    let listeners = running.listeners.iter().chain(&new.listeners);
-    let mut names: Vec<&str> = listeners.map(|listener| listener.name.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    let find =
-        |config: &'_ Config, name: &str| config.listeners.iter().position(|l| l.name == name);
-    for name in names {
-        let same = match (find(running, name), find(new, name)) {
-            (Some(old), Some(now)) => running.listeners[old] == new.listeners[now],
-            _ => false,
-        };
+    let (old, now) = (&running.admin, &new.admin);
+    for (key, same) in [
+        ("admin.listen", old.listen == now.listen),
+        ("admin.audit_log", old.audit_log == now.audit_log),
+        ("admin.history", old.history == now.history),
+    ] {
         if !same {
-            changes.push(format!("listener \"{name}\""));
+            changes.push(key.into());
         }
     }
     changes

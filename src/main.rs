@@ -6,9 +6,13 @@ mod app;
 mod cli;
 mod control;
 mod demo;
+mod doors;
 mod facts;
 mod file;
+mod listeners;
 mod logging;
+mod reload;
+mod told;
 mod workers;
 
 use std::process::ExitCode;

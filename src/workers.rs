@@ -1,74 +1,50 @@
 //! Worker threads: one runtime each, listeners of its own, and a channel for what control has to
-//! say. Control never waits for them, and they never for it.
+//! say. They never wait for control, and it waits for them only when it has arranged the listeners
+//! anew, and not for long.
 
 use std::{
     io,
-    os::fd::OwnedFd,
     rc::Rc,
     sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-use tidegate_net::{Acceptor, Datagrams, ListenAddress};
-use tidegate_stream::{Routing, UdpSettings, serve_datagrams};
-use tidegate_worker::{Listener, ListenerLive, Settings, Shared, Worker, accept};
+use tidegate_worker::{Shared, Worker};
 use tokio::{
     runtime::{Builder, LocalOptions},
-    sync::{
-        Notify,
-        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-    },
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     task::spawn_local,
+    time::timeout,
 };
 
-use crate::EX_SOFTWARE;
+use crate::{
+    EX_SOFTWARE,
+    doors::{Doors, Opening, Served},
+};
 
-/// So long a connection that waits for its next request stays open once the process stops.
-const IDLE_LINGER: Duration = Duration::from_secs(1);
+/// A worker that has not done what it was told after so long is not waited for.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What control says to a worker. Few, and never dropped.
-#[derive(Clone, Debug)]
 pub(crate) enum Order {
+    /// Exchange who serves those who come in by that door.
+    Alter(u32, Served),
+    /// Close that door.
+    Close(u32),
     /// Servers have left: close the idle connections to them.
     CloseGone,
     /// End the thread; what still runs is cut.
     Exit,
+    Open(Opening),
     /// Wake everything: some servers have been cut.
     Recheck,
+    /// Say so once the doors are as they were ordered to be.
+    Report(UnboundedSender<()>),
     /// Close the listeners; connections end with their current request.
     Stop,
     /// Wake the tasks that wait for timers of these keys: they were left word.
     Wake(Vec<u32>),
-}
-
-/// What serves a listener.
-#[derive(Clone)]
-pub(crate) enum Engine {
-    Http,
-    Tcp(Arc<Routing>),
-    Udp(UdpSettings),
-}
-
-impl Engine {
-    /// The word for what it speaks.
-    pub(crate) fn protocol(&self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Tcp(_) => "tcp",
-            Self::Udp(_) => "udp",
-        }
-    }
-}
-
-/// A listener, ready to be shared out.
-pub(crate) struct Ready {
-    pub(crate) address: ListenAddress,
-    pub(crate) live: Arc<ListenerLive>,
-    pub(crate) settings: Settings,
-    pub(crate) engine: Engine,
-    /// One for each worker.
-    pub(crate) sockets: Vec<OwnedFd>,
 }
 
 /// All workers.
@@ -81,18 +57,9 @@ pub(crate) struct Workers {
 #[derive(Clone)]
 pub(crate) struct Orders(Vec<UnboundedSender<Order>>);
 
-/// One worker's part of a listener.
-struct Share {
-    address: ListenAddress,
-    listener: Listener,
-    engine: Engine,
-    socket: OwnedFd,
-}
-
 struct Post {
     index: usize,
     shared: Arc<Shared>,
-    listeners: Vec<Share>,
     orders: UnboundedReceiver<Order>,
 }
 
@@ -101,29 +68,11 @@ impl Workers {
     ///
     /// # Errors
     /// When a thread cannot be started.
-    pub(crate) fn start(
-        count: usize,
-        shared: &Arc<Shared>,
-        mut listeners: Vec<Ready>,
-    ) -> io::Result<Self> {
+    pub(crate) fn start(count: usize, shared: &Arc<Shared>) -> io::Result<Self> {
         let (mut orders, mut threads) = (Vec::new(), Vec::new());
         for index in 0..count {
-            let mine = listeners.iter_mut().enumerate().filter_map(|(at, ready)| {
-                let listener = Listener {
-                    index: at,
-                    live: Arc::clone(&ready.live),
-                    settings: ready.settings.clone(),
-                };
-                let (address, engine) = (ready.address.clone(), ready.engine.clone());
-                Some(Share { address, listener, engine, socket: ready.sockets.pop()? })
-            });
             let (sender, receiver) = unbounded_channel();
-            let post = Post {
-                index,
-                shared: Arc::clone(shared),
-                listeners: mine.collect(),
-                orders: receiver,
-            };
+            let post = Post { index, shared: Arc::clone(shared), orders: receiver };
             orders.push(sender);
             threads.push(
                 thread::Builder::new()
@@ -140,7 +89,7 @@ impl Workers {
 
     /// Ends all threads and waits for them.
     pub(crate) fn finish(self) {
-        self.orders.tell(Order::Exit);
+        self.orders.tell(|| Order::Exit);
         for thread in self.threads {
             // A worker that panicked has ended the process already.
             let _ = thread.join();
@@ -149,48 +98,40 @@ impl Workers {
 }
 
 impl Orders {
-    #[expect(clippy::needless_pass_by_value, reason = "an order is given away")]
-    pub(crate) fn tell(&self, order: Order) {
-        for sender in &self.0 {
+    pub(crate) fn tell(&self, order: impl Fn() -> Order) {
+        (0..self.0.len()).for_each(|worker| self.tell_one(worker, order()));
+    }
+
+    pub(crate) fn tell_one(&self, worker: usize, order: Order) {
+        if let Some(sender) = self.0.get(worker) {
             // A worker that has ended needs no orders.
-            let _ = sender.send(order.clone());
+            let _ = sender.send(order);
         }
+    }
+
+    /// Waits until all of them have done what they were told so far; `false` when that takes too long.
+    pub(crate) async fn are_done(&self) -> bool {
+        let (done, mut reports) = unbounded_channel();
+        self.tell(|| Order::Report(done.clone()));
+        drop(done);
+        let all = async {
+            let mut missing = self.0.len();
+            while missing > 0 && reports.recv().await.is_some() {
+                missing -= 1;
+            }
+            missing == 0
+        };
+        timeout(PATIENCE, all).await.unwrap_or(false)
     }
 }
 
 impl tidegate_operate::Workers for Orders {
     fn wake(&self, worker: usize, timers: Vec<u32>) {
-        if let Some(sender) = self.0.get(worker) {
-            let _ = sender.send(Order::Wake(timers));
-        }
+        self.tell_one(worker, Order::Wake(timers));
     }
 
     fn recheck(&self) {
-        self.tell(Order::Recheck);
-    }
-}
-
-impl Share {
-    /// Begins to take what comes in: connections until `close` is told, datagrams to the end.
-    fn serve(self, worker: &Rc<Worker>, close: &Rc<Notify>) -> io::Result<()> {
-        let Self { address, listener, engine, socket } = self;
-        let (worker, listener, close) = (Rc::clone(worker), Rc::new(listener), Rc::clone(close));
-        let connections = |socket| Acceptor::new(&address, socket);
-        match engine {
-            Engine::Http => {
-                let acceptor = connections(socket)?;
-                spawn_local(accept(worker, listener, acceptor, close, tidegate_http::take));
-            }
-            Engine::Tcp(routing) => {
-                let take = move |accepted| tidegate_stream::take(&routing, accepted);
-                spawn_local(accept(worker, listener, connections(socket)?, close, take));
-            }
-            Engine::Udp(settings) => {
-                let datagrams = Datagrams::new(&address, socket)?;
-                spawn_local(serve_datagrams(worker, listener, settings, datagrams));
-            }
-        }
-        Ok(())
+        self.tell(|| Order::Recheck);
     }
 }
 
@@ -216,12 +157,7 @@ impl Post {
     async fn serve(mut self) -> io::Result<()> {
         let worker = Worker::new(self.index, self.shared);
         let mut house = spawn_local(Rc::clone(&worker).keep_house());
-        let close = Rc::new(Notify::new());
-        for share in self.listeners {
-            share.serve(&worker, &close)?;
-        }
-        // An order that is here already must find the listeners waiting for it.
-        tokio::task::yield_now().await;
+        let mut doors = Doors::new(&worker);
         loop {
             let order = tokio::select! {
                 order = self.orders.recv() => order,
@@ -230,17 +166,24 @@ impl Post {
             };
             let Some(order) = order else { break };
             match order {
+                Order::Alter(door, served) => doors.alter(door, served),
+                Order::Close(door) => doors.close(door),
                 Order::CloseGone => {
                     worker.idle.borrow_mut().drop_gone();
                     // A worker without requests would keep the old snapshot alive.
                     drop(worker.snapshot());
                 }
                 Order::Exit => break,
-                Order::Recheck => worker.timers.wake_all(),
-                Order::Stop => {
-                    close.notify_waiters();
-                    worker.stop(IDLE_LINGER);
+                Order::Open(opening) => {
+                    let listener = Arc::clone(&opening.served.live.name);
+                    if let Err(error) = doors.open(opening) {
+                        let worker = self.index;
+                        tracing::error!(%listener, worker, %error, "cannot serve a listener");
+                    }
                 }
+                Order::Recheck => worker.timers.wake_all(),
+                Order::Report(done) => doors.report(done),
+                Order::Stop => doors.stop(),
                 Order::Wake(timers) => timers.into_iter().for_each(|key| worker.timers.wake(key)),
             }
         }

@@ -51,13 +51,13 @@ class Meanwhile:
 class Newcomers:
     """New WebSockets, one at a time, and which server each got. It says goodbye at once."""
 
-    def __init__(self, port: int):
-        self._port = port
+    def __init__(self, port: int, path: str = "/ws"):
+        self._port, self._upgrade = port, UPGRADE.replace(b" /ws ", f" {path} ".encode(), 1)
         self.by_server: collections.Counter = collections.Counter()
 
     def come(self) -> None:
         with socket.create_connection(("127.0.0.1", self._port), 10) as sock:
-            sock.sendall(UPGRADE)
+            sock.sendall(self._upgrade)
             head = b""
             while b"\r\n\r\n" not in head:
                 data = sock.recv(4096)

@@ -92,8 +92,8 @@ fn with_a_token_nothing_goes_without_it() {
     let edge = Edge::new().admin_section("token_file = \"token\"");
     fs::write(edge.directory().join("token"), "s3cret\n").unwrap();
     let edge = edge.start();
-    for path in ["/list", "/detail", "/upstream/a", "/metrics", "/api/v1/status", "/nonsense", "/"]
-    {
+    // Fewer than one may be wrong at once.
+    for path in ["/list", "/detail", "/metrics", "/api/v1/status", "/nonsense", "/"] {
         for token in ["", "Authorization: Bearer wrong\r\n", "Authorization: Basic czNjcmV0\r\n"] {
             let answer = call(&edge, "GET", path, &format!("Host: localhost\r\n{token}"));
             assert_eq!(answer.status(), 401, "{path} {token:?}");

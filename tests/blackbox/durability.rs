@@ -359,22 +359,6 @@ fn a_bad_file_changes_nothing_and_says_so() {
     eventually("the mended file is taken", || edge.get("app", "/").text() == "new");
 }
 
-#[test]
-fn changed_listeners_and_process_sections_are_refused_by_name() {
-    let (old, new) = (Origin::named("old"), Origin::named("new"));
-    for (section, from, to) in [
-        ("edge", "name = \"edge\"\n", "name = \"edge\"\nmax_connections = 7\n"),
-        ("process", "workers = 2", "workers = 1"),
-    ] {
-        let edge = Edge::new().pool("app", &[&old]).start();
-        edge.rewrite(|text| text.replace(from, to).replace(&old.address(), &new.address()));
-        edge.forget_log();
-        edge.signal(Signal::HUP);
-        edge.wait_for_log(section);
-        assert_eq!(edge.get("app", "/").text(), "old", "{section}: all of it or nothing");
-    }
-}
-
 /// A reload under load loses no request.
 #[test]
 fn reloads_lose_no_request() {

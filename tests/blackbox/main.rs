@@ -39,14 +39,20 @@ mod stream_tcp; // tcp listeners: carrying, the next server, changes, limits, th
 mod stream_udp; // udp listeners: sessions, their limits, their servers
 
 // Changes.
+mod api; // the JSON API: pools, servers, transactions, conditions, keys
 mod durability; // what a 200 means: kill -9, torn tails, full disks, SIGHUP
 mod dyups; // Tengine's conformance cases C1 to C73, by number
 mod dyups_extra; // the cases X1 to X20, from its source
+mod generations; // what is remembered, compared and restored
+mod reload; // the file read again: listeners, refusals, who notices
 mod storm; // swapping servers under load
 
 // Running it.
+mod admin_audit; // who did what: every change and refusal, one line each that nobody can forge
 mod admin_rules; // who may call the admin listener, and what it answers
+mod admin_security; // roles, pools of a token's own, being wrong too often, exchanged tokens
 mod config_cli; // the command line and the configuration's errors
+mod events; // what happens, told as it happens
 mod explain; // what is said of a request, held against what becomes of it
 mod limits; // full listeners, no descriptors left
 mod metrics_logs; // /metrics, the access log

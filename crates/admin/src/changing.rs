@@ -1,19 +1,24 @@
-//! Making a change that a request asks for: reading it, running it whatever becomes of the client,
-//! and answering with what it did, or would do.
+//! Making a change that a request asks for: reading it, asking whether the caller may, running it,
+//! and answering with what it did, or would do. Whatever becomes of the client, it is seen through:
+//! the guard runs every change in a task of its own.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use axum::{
     Json,
     body::{Body, Bytes},
     extract::Request,
-    http::{HeaderName, HeaderValue, header, request::Parts},
+    http::{HeaderName, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use tidegate_model::{Name, Resolved, ServerSpec};
-use tidegate_table::{Applied, Change, Condition, Operation, Origin, Refused, Subject};
+use tidegate_model::{Name, Resolved, ServerSpec, UpstreamSpec, upstream::OnRemove};
+use tidegate_table::{Applied, Change, Condition, Operation, Origin, Snapshot, Subject};
 
 use crate::{
+    audit::{Audit, Outcome},
     caller::{Caller, one_line},
     context::Context,
     json::{self, Changed},
@@ -34,7 +39,7 @@ pub(crate) struct Asked {
 
 /// What a request asks for.
 pub(crate) struct Wish {
-    /// In one word, for the log.
+    /// `THING.VERB`, for the logs.
     pub(crate) what: &'static str,
     /// What its conditions are about.
     pub(crate) subject: Subject,
@@ -57,13 +62,25 @@ impl Asked {
         Ok(Self { caller, head, body })
     }
 
-    /// Does what is asked, or says what it would do.
-    pub(crate) async fn carry_out(
+    /// Does what is asked, or says what it would do. The answer holds what the audit log is to say.
+    pub(crate) async fn carry_out(self, context: &Arc<Context>, wish: Wish) -> Response {
+        let mut audit = Audit::of(wish.what);
+        let done = self.try_to(context, wish, &mut audit).await;
+        audit.on(done)
+    }
+
+    async fn try_to(
         self,
         context: &Arc<Context>,
         wish: Wish,
+        audit: &mut Audit,
     ) -> Result<Response, Problem> {
+        let table = &context.admin.table;
+        let pools = concerned(&wish.operations, &table.snapshot());
+        pools.iter().for_each(|pool| audit.upstream(pool));
         let terms = Terms::read(&self.head, &self.body, &self.caller)?.with_body(wish.said)?;
+        audit.reason(terms.reason.as_deref());
+        self.check_access(&wish.operations, &pools)?;
         let mut change = Change::new(wish.operations, Origin::Api, self.caller.to_string());
         change.conditions = terms.conditions(&wish.subject);
         change.conditions.extend(wish.conditions);
@@ -72,44 +89,66 @@ impl Asked {
         let now = context.admin.totals.failure_clock();
         change.guard = (terms.dry_run || !terms.force).then_some(now);
         if terms.dry_run {
-            let preview = context.admin.table.preview(change).await;
+            let preview = table.preview(change).await;
             let preview = preview.map_err(|refused| json::refused(&refused))?;
+            audit.outcome(Outcome::DryRun);
             let answer = context.aside(move |_| DryRun::of(&preview, now)).await?;
             return Ok(Json(answer).into_response());
         }
         change.key = terms.key;
-        let applied = make(context, change, wish.what).await?;
+        let caller = change.caller.clone();
+        audit.before(&definitions(&table.snapshot(), &pools), pools.len());
+        let made = table.change(change).await.inspect_err(|refused| {
+            let reason = one_line(&refused.to_string());
+            tracing::warn!(caller, what = wish.what, reason, "refused");
+            audit.refused(refused);
+        });
+        let applied = made.map_err(|refused| json::refused(&refused))?;
+        tell(&caller, wish.what, &applied);
+        audit.applied(&applied);
+        audit.after(&definitions(&table.snapshot(), &pools), pools.len());
         Ok(answer(applied))
+    }
+
+    fn check_access(&self, operations: &[Operation], pools: &[Name]) -> Result<(), Problem> {
+        let restores = operations.iter().any(|one| matches!(one, Operation::Restore { .. }));
+        if restores && self.caller.access.upstreams().is_some() {
+            let detail = "a generation is of all upstreams, and this token may not change them all";
+            return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+        }
+        pools.iter().try_for_each(|pool| self.caller.may_change(pool))
     }
 }
 
-/// Makes a change in a task of its own: a client that goes away neither undoes it nor keeps it out
-/// of the log.
-///
-/// # Errors
-/// What the table has against it.
-pub(crate) async fn make(
-    context: &Context,
-    change: Change,
-    what: &'static str,
-) -> Result<Applied, Problem> {
-    let table = Arc::clone(&context.admin.table);
-    let making = tokio::spawn(async move {
-        let caller = change.caller.clone();
-        let made = table.change(change).await;
-        match &made {
-            Ok(applied) => tell(&caller, what, applied),
-            Err(refused) => {
-                let reason = one_line(&refused.to_string());
-                tracing::warn!(caller, what, reason, "refused");
-            }
+/// The pools that operations are about, each once.
+fn concerned(operations: &[Operation], snapshot: &Snapshot) -> Vec<Name> {
+    let mut seen = HashSet::new();
+    let name = |operation: &Operation| match operation {
+        Operation::AddServers { name, .. }
+        | Operation::AlterServer { name, .. }
+        | Operation::Delete { name }
+        | Operation::Merge { name, .. }
+        | Operation::Put { name, .. }
+        | Operation::RemoveServer { name, .. }
+        | Operation::Resolve { name, .. } => Some(name.clone()),
+        Operation::Drain { spec, .. } => Some(spec.upstream.clone()),
+        Operation::AlterDrain { id, .. }
+        | Operation::EndDrain { id }
+        | Operation::FinishDrain { id } => {
+            snapshot.drains.get(id).map(|drain| drain.spec.upstream.clone())
         }
-        made
-    });
-    match making.await {
-        Ok(made) => made.map_err(|refused| json::refused(&refused)),
-        Err(_) => Err(json::refused(&Refused::Closed)),
-    }
+        Operation::Restore { .. } => None,
+    };
+    operations.iter().filter_map(name).filter(|name| seen.insert(name.clone())).collect()
+}
+
+/// Those pools as they are defined.
+fn definitions<'s>(
+    snapshot: &'s Snapshot,
+    pools: &[Name],
+) -> BTreeMap<String, Option<&'s UpstreamSpec>> {
+    let of = |name: &Name| (name.to_string(), snapshot.pool(name.as_str()).map(|pool| &*pool.spec));
+    pools.iter().map(of).collect()
 }
 
 fn tell(caller: &str, what: &'static str, applied: &Applied) {
@@ -151,7 +190,7 @@ pub(crate) async fn resolve(
 ) -> Result<Resolved, Problem> {
     context.resolver.resolve(servers).await.map_err(|reason| {
         let detail = "a host name was not found";
-        Problem::new(axum::http::StatusCode::BAD_REQUEST, detail).with_fault("servers", reason)
+        Problem::new(StatusCode::BAD_REQUEST, detail).with_fault("servers", reason)
     })
 }
 
@@ -162,8 +201,7 @@ pub(crate) async fn resolve(
 pub(crate) fn pool_name(text: &str) -> Result<Name, Problem> {
     Name::new(text).map_err(|reason| {
         let detail = "there is no upstream of that name, and none could have it";
-        Problem::new(axum::http::StatusCode::NOT_FOUND, detail)
-            .with_fault("name", reason.to_string())
+        Problem::new(StatusCode::NOT_FOUND, detail).with_fault("name", reason.to_string())
     })
 }
 
@@ -191,7 +229,7 @@ pub(crate) struct Terse {
     /// Also what leaves a pool with nobody.
     pub(crate) force: bool,
     /// What becomes of the tunnels to servers that leave.
-    pub(crate) existing: Option<tidegate_model::upstream::OnRemove>,
+    pub(crate) existing: Option<OnRemove>,
 }
 
 impl From<Terse> for Said {

@@ -7,12 +7,16 @@ use axum::http::StatusCode;
 use tidegate_discover::Resolver;
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
-use crate::{Admin, problem::Problem};
+use crate::{Admin, problem::Problem, rates::Rates};
 
 /// Bodies above [`SMALL_BODY`] that may be read and applied at once; each is at most 1 MiB.
 const LARGE_BODIES: usize = 32;
 /// Bodies up to this size are not counted: as many as there are connections do no harm.
 pub(crate) const SMALL_BODY: u64 = 64 * 1024;
+
+/// Changes that are made, and refusals that are written down, at once; a request waits for its place.
+/// As many as there are connections, so that only those that outlive theirs make others wait.
+const RECORDING: usize = 512;
 
 /// Shared by all connections of one `serve`.
 pub(crate) struct Context {
@@ -21,6 +25,8 @@ pub(crate) struct Context {
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) resolver: Resolver,
     pub(crate) large_bodies: Semaphore,
+    pub(crate) rates: Rates,
+    pub(crate) recording: Arc<Semaphore>,
     /// One large page at a time: of 10,000 servers it is megabytes.
     aside: Arc<Semaphore>,
 }
@@ -32,6 +38,8 @@ impl Context {
             addresses,
             resolver: Resolver::new(),
             large_bodies: Semaphore::new(LARGE_BODIES),
+            rates: Rates::new(),
+            recording: Arc::new(Semaphore::new(RECORDING)),
             aside: Arc::new(Semaphore::new(1)),
         }
     }

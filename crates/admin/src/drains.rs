@@ -20,6 +20,7 @@ use tidegate_table::{Applied, DrainChange, Operation, Origin, Refused};
 use utoipa::ToSchema;
 
 use crate::{
+    audit::Audit,
     caller::{Caller, one_line},
     context::Context,
     json::{self, Changed},
@@ -126,10 +127,24 @@ pub(crate) async fn begin(
     State(context): State<Arc<Context>>,
     Extension(caller): Extension<Caller>,
     body: Body,
+) -> Response {
+    let mut audit = Audit::of("drain.begin");
+    let begun = try_begin(&context, &caller, body, &mut audit).await;
+    audit.on(begun)
+}
+
+async fn try_begin(
+    context: &Context,
+    caller: &Caller,
+    body: Body,
+    audit: &mut Audit,
 ) -> Result<Response, Problem> {
-    let asked: Asked = json::read(&context, body).await?;
-    asked.notify.as_deref().map_or(Ok(()), check_url)?;
+    let asked: Asked = json::read(context, body).await?;
     let (spec, force) = asked.parts();
+    audit.upstream(&spec.upstream);
+    audit.reason(spec.reason.as_deref());
+    caller.may_change(&spec.upstream)?;
+    spec.notify.as_deref().map_or(Ok(()), check_url)?;
     let operate = Arc::clone(&context.admin.operate);
     let caller = caller.to_string();
     let (upstream, server) = (spec.upstream.clone(), one_line(&spec.server));
@@ -140,7 +155,10 @@ pub(crate) async fn begin(
     };
     let (id, applied) = on_its_own(begun).await?;
     tracing::info!(drain = id, %upstream, server, "draining");
-    let mut response = (StatusCode::CREATED, done(&context, id, applied)?).into_response();
+    audit.applied(&applied);
+    let done = done(context, id, applied)?;
+    audit.after(&done.view.spec, 1);
+    let mut response = (StatusCode::CREATED, done).into_response();
     if let Ok(place) = header::HeaderValue::from_str(&format!("/api/v1/drains/{id}")) {
         response.headers_mut().insert(header::LOCATION, place);
     }
@@ -162,10 +180,26 @@ pub(crate) async fn alter(
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     body: Body,
+) -> Response {
+    let mut audit = Audit::of("drain.alter");
+    let altered = try_alter(&context, &caller, &id, body, &mut audit).await;
+    audit.on(altered)
+}
+
+async fn try_alter(
+    context: &Context,
+    caller: &Caller,
+    id: &str,
+    body: Body,
+    audit: &mut Audit,
 ) -> Result<Response, Problem> {
-    let (id, pace) = (number(&id)?, json::read::<DrainChange>(&context, body).await?);
-    let applied = change(&context, &caller, "alter", Operation::AlterDrain { id, pace }).await?;
-    Ok(done(&context, id, applied)?.into_response())
+    let (id, pace) = (number(id)?, json::read::<DrainChange>(context, body).await?);
+    find(context, caller, id, audit)?;
+    let applied = change(context, caller, "alter", Operation::AlterDrain { id, pace }).await?;
+    audit.applied(&applied);
+    let done = done(context, id, applied)?;
+    audit.after(&done.view.spec, 1);
+    Ok(done.into_response())
 }
 
 /// Ends a drain
@@ -183,10 +217,31 @@ pub(crate) async fn cancel(
     State(context): State<Arc<Context>>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
+) -> Response {
+    let mut audit = Audit::of("drain.cancel");
+    let cancelled = try_cancel(&context, &caller, &id, &mut audit).await;
+    audit.on(cancelled)
+}
+
+async fn try_cancel(
+    context: &Context,
+    caller: &Caller,
+    id: &str,
+    audit: &mut Audit,
 ) -> Result<Response, Problem> {
-    let id = number(&id)?;
-    let applied = change(&context, &caller, "cancel", Operation::EndDrain { id }).await?;
+    let id = number(id)?;
+    find(context, caller, id, audit)?;
+    let applied = change(context, caller, "cancel", Operation::EndDrain { id }).await?;
+    audit.applied(&applied);
     Ok(Json(Changed::from(applied)).into_response())
+}
+
+/// Whether there is such a drain, of a pool that the caller may change.
+fn find(context: &Context, caller: &Caller, id: u64, audit: &mut Audit) -> Result<(), Problem> {
+    let spec = context.admin.operate.drain(id).ok_or_else(|| missing(id))?.spec;
+    audit.upstream(&spec.upstream);
+    audit.before(&spec, 1);
+    caller.may_change(&spec.upstream)
 }
 
 /// That it is no `https` and the like is the table's to say.

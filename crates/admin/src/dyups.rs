@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     body::{Body, Bytes, HttpBody},
     extract::Request,
-    http::{Method, StatusCode},
+    http::{HeaderMap, Method, StatusCode},
     response::Response,
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -23,10 +23,11 @@ use tidegate_table::{Applied, Change, Operation, Origin, Pool, Refused, Snapshot
 use tokio::{sync::SemaphorePermit, time::timeout};
 
 use crate::{
+    audit::{Audit, Outcome},
     caller::{Caller, one_line},
     context::{Context, SMALL_BODY},
 };
-use answer::{empty, page, refusal, text};
+use answer::{REASON, empty, page, refusal, text};
 use path::Segments;
 
 /// The time for a whole body.
@@ -37,10 +38,12 @@ const ADD_FAILED: &str = "add server failed";
 const NOT_FOUND: &str = "not found uptream";
 const BUSY: &str = "wait and try again\n";
 
-/// Who asks for a change, and what is to become of the tunnels to servers that it removes.
+/// Who asks for a change, what is to become of the tunnels to servers that it removes, and what the
+/// audit log is told.
 struct Asker {
-    caller: String,
+    caller: Caller,
     existing: Option<OnRemove>,
+    audit: Audit,
 }
 
 /// `?existing=keep|drain|close`, which is ours; what else a query holds is nobody's, as in dyups.
@@ -58,18 +61,29 @@ pub(crate) async fn answer(context: &Context, request: Request) -> Response {
         return page(StatusCode::BAD_REQUEST);
     };
     // The guard has put it there.
-    let caller = request.extensions().get::<Caller>().map(Caller::to_string).unwrap_or_default();
-    let asker = match existing(request.uri().query()) {
-        Ok(existing) => Asker { caller, existing },
+    let Some(caller) = request.extensions().get::<Caller>().cloned() else {
+        return page(StatusCode::NOT_FOUND);
+    };
+    let existing = match existing(request.uri().query()) {
+        Ok(existing) => existing,
         Err(reason) => return refusal(StatusCode::BAD_REQUEST, format!("{reason}\n"), reason),
     };
+    let asker = |what| Asker { caller, existing, audit: Audit::of(what) };
     match *request.method() {
         Method::GET => read(&context.admin.table.snapshot(), &segments),
-        Method::DELETE => delete(context, &segments, asker).await,
-        Method::POST => match body(context, request.into_body()).await {
-            Ok((sent, _place)) => post(context, &segments, asker, &sent).await,
-            Err(status) => unread(status),
-        },
+        Method::DELETE => {
+            let mut asker = asker("upstream.delete");
+            let answer = delete(context, &segments, &mut asker).await;
+            asker.audit.on(answer)
+        }
+        Method::POST => {
+            let mut asker = asker("upstream.replace");
+            let answer = match body(context, request.into_body()).await {
+                Ok((sent, _place)) => post(context, &segments, &mut asker, &sent).await,
+                Err(status) => unread(status),
+            };
+            asker.audit.on(answer)
+        }
         _ => match body(context, request.into_body()).await {
             Ok(_) => empty(StatusCode::METHOD_NOT_ALLOWED),
             Err(status) => unread(status),
@@ -115,32 +129,57 @@ fn one_pool(snapshot: &Snapshot, segments: &Segments) -> Option<Response> {
     Some(text(StatusCode::OK, out))
 }
 
-async fn delete(context: &Context, segments: &Segments, asker: Asker) -> Response {
+async fn delete(context: &Context, segments: &Segments, asker: &mut Asker) -> Response {
     if let Err(wrong) = check_path(segments) {
         return text(StatusCode::METHOD_NOT_ALLOWED, wrong);
     }
-    match segments.name() {
-        Ok(name) => change(context, &name.clone(), Operation::Delete { name }, asker).await,
-        Err(_) => text(StatusCode::NOT_FOUND, NOT_FOUND),
+    let Ok(name) = segments.name() else { return text(StatusCode::NOT_FOUND, NOT_FOUND) };
+    if let Err(forbidden) = asker.may_change(&name) {
+        return *forbidden;
     }
+    change(context, &name.clone(), Operation::Delete { name }, asker).await
 }
 
 /// The order of the checks is Tengine's (spec §2.4): no body is 204 whatever the path.
-async fn post(context: &Context, segments: &Segments, asker: Asker, sent: &[u8]) -> Response {
+async fn post(context: &Context, segments: &Segments, asker: &mut Asker, sent: &[u8]) -> Response {
     if sent.is_empty() {
+        asker.audit.outcome(Outcome::Refused);
+        asker.audit.detail("there is no body");
         return empty(StatusCode::NO_CONTENT);
     }
     if let Err(wrong) = check_path(segments) {
         return text(StatusCode::NOT_FOUND, wrong);
     }
+    if let Ok(name) = segments.name()
+        && let Err(forbidden) = asker.may_change(&name)
+    {
+        return *forbidden;
+    }
     match operation(context, segments, sent).await {
         Ok((name, merge)) => change(context, &name, merge, asker).await,
         Err(reason) => {
-            let (pool, reason) = (segments.shown(), one_line(&reason));
-            tracing::warn!(caller = asker.caller, pool, what = "replace", reason, "refused");
+            let (caller, pool, reason) = (&asker.caller, segments.shown(), one_line(&reason));
+            tracing::warn!(%caller, pool, what = "replace", reason, "refused");
+            asker.audit.outcome(Outcome::Refused);
             refusal(StatusCode::INTERNAL_SERVER_ERROR, ADD_FAILED, &reason)
         }
     }
+}
+
+impl Asker {
+    /// Whether that pool may be changed; if not, the answer that says so.
+    fn may_change(&mut self, pool: &Name) -> Result<(), Box<Response>> {
+        self.audit.upstream(pool);
+        self.caller.may_change(pool).map_err(|problem| {
+            let reason = problem.detail();
+            Box::new(refusal(StatusCode::FORBIDDEN, format!("{reason}\n"), reason))
+        })
+    }
+}
+
+/// The reason in full that an answer carries.
+pub(crate) fn reason(headers: &HeaderMap) -> Option<&str> {
+    headers.get(REASON)?.to_str().ok()
 }
 
 /// What dyups says of a path that changes nothing. The code differs by method.
@@ -167,13 +206,30 @@ async fn operation(
 
 /// Makes one change in a task of its own: a client that goes away neither undoes the change nor
 /// keeps it out of the log.
-async fn change(context: &Context, pool: &Name, operation: Operation, asker: Asker) -> Response {
-    let table = Arc::clone(&context.admin.table);
-    let changing = tokio::spawn(make(table, pool.clone(), operation, asker));
-    match changing.await {
-        Ok(Ok(_)) => text(StatusCode::OK, SUCCESS),
-        Ok(Err(refused)) => refused_answer(&refused),
-        Err(_) => refused_answer(&Refused::Closed),
+async fn change(
+    context: &Context,
+    pool: &Name,
+    operation: Operation,
+    asker: &mut Asker,
+) -> Response {
+    let table = &context.admin.table;
+    let spec = || Some(Arc::clone(&table.snapshot().pool(pool.as_str())?.spec));
+    let before = spec();
+    let (caller, existing) = (asker.caller.to_string(), asker.existing);
+    let changing = tokio::spawn(make(Arc::clone(table), pool.clone(), operation, caller, existing));
+    let done = changing.await.unwrap_or(Err(Refused::Closed));
+    let audit = &mut asker.audit;
+    before.iter().for_each(|before| audit.pool_before(before));
+    match done {
+        Ok(applied) => {
+            spec().iter().for_each(|after| audit.pool_after(after));
+            audit.applied(&applied);
+            text(StatusCode::OK, SUCCESS)
+        }
+        Err(refused) => {
+            audit.refused(&refused);
+            refused_answer(&refused)
+        }
     }
 }
 
@@ -182,7 +238,8 @@ async fn make(
     table: Arc<Table>,
     pool: Name,
     operation: Operation,
-    Asker { caller, existing }: Asker,
+    caller: String,
+    existing: Option<OnRemove>,
 ) -> Result<Applied, Refused> {
     let what = match &operation {
         Operation::Delete { .. } => "delete",

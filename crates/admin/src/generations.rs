@@ -189,7 +189,12 @@ pub(crate) async fn restore(
     let (asked, said) = read_terms_only(&context, request).await?;
     let operations = vec![Operation::Restore { generation: number(&generation)? }];
     let (subject, conditions) = (Subject::Table, Vec::new());
-    asked.carry_out(&context, Wish { what: "restore", subject, operations, conditions, said }).await
+    Ok(asked
+        .carry_out(
+            &context,
+            Wish { what: "generation.restore", subject, operations, conditions, said },
+        )
+        .await)
 }
 
 fn past(table: &Table, generation: u64) -> Result<Past, Problem> {

@@ -1,25 +1,30 @@
 //! Who may ask (interface §3). A browser must not be able to drive the proxy, neither by a foreign
 //! page nor by a name that is made to point here, so Host and Origin are checked before anything
-//! else; where tokens are set, every path but the probes' wants one.
+//! else; where tokens are set, every path but the probes' wants one, and it wants enough of a role.
+//!
+//! Every request passes through here twice, so here is also where the audit log is written.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
     sync::Arc,
+    time::Instant,
 };
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, Version, header, uri::Authority},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, uri::Authority},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use subtle::{Choice, ConstantTimeEq};
+use tidegate_model::{Access, Role};
 
 use crate::{
-    Token,
+    audit::{Asked, is_refusal},
     caller::{Caller, Ends},
     context::Context,
     problem::Problem,
+    rates::Who,
+    tokens::identify,
 };
 
 /// Lets a request through that may be answered, with its [`Caller`] as an extension.
@@ -28,13 +33,59 @@ pub(crate) async fn guard(
     mut request: Request,
     next: Next,
 ) -> Response {
-    match judge(&context, &request) {
+    let Some(ends) = request.extensions().get::<Ends>().copied() else {
+        return forbidden("Host", "the connection is not known").into_response();
+    };
+    let asked = Asked::new(ends.peer, request.method(), request.uri());
+    let known = who(&context, &ends, request.headers());
+    match admit(&context, &request, &ends, known.as_ref()) {
         Ok(caller) => {
-            request.extensions_mut().insert(caller);
-            next.run(request).await
+            request.extensions_mut().insert(caller.clone());
+            if reads(request.method()) {
+                let response = next.run(request).await;
+                return if is_refusal(response.status()) {
+                    recorded(context, asked, Some(caller), async { response }).await
+                } else {
+                    response
+                };
+            }
+            // Of its own, too: a handler that panics has left no word of what it did.
+            let answer = async {
+                let answering = tokio::spawn(next.run(request)).await;
+                answering.unwrap_or_else(|_| panicked())
+            };
+            recorded(context, asked, Some(caller), answer).await
         }
-        Err(problem) => refuse(*problem),
+        Err(problem) => {
+            let response = refuse(*problem);
+            recorded(context, asked, known.ok(), async { response }).await
+        }
     }
+}
+
+/// Waits for the answer and writes the line about it, in a task of its own: a client that goes away
+/// neither undoes a change nor keeps it out of the audit log.
+async fn recorded(
+    context: Arc<Context>,
+    asked: Asked,
+    caller: Option<Caller>,
+    answer: impl Future<Output = Response> + Send + 'static,
+) -> Response {
+    let Ok(place) = Arc::clone(&context.recording).acquire_owned().await else {
+        return panicked();
+    };
+    let recording = tokio::spawn(async move {
+        let response = answer.await;
+        context.admin.audit.write(asked.line(caller.as_ref(), &response)).await;
+        drop(place);
+        response
+    });
+    recording.await.unwrap_or_else(|_| panicked())
+}
+
+fn panicked() -> Response {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "this is a bug; the log has more")
+        .into_response()
 }
 
 fn refuse(problem: Problem) -> Response {
@@ -46,18 +97,68 @@ fn refuse(problem: Problem) -> Response {
     response
 }
 
-fn judge(context: &Context, request: &Request) -> Result<Caller, Box<Problem>> {
-    let ends = request.extensions().get::<Ends>().copied();
-    let ends = ends.ok_or_else(|| forbidden("Host", "the connection is not known"))?;
-    check_host(context, request, &ends)?;
+/// Who asks. Where there are no tokens, whoever gets here may everything.
+///
+/// # Errors
+/// Why it is not known, when there are tokens.
+fn who(context: &Context, ends: &Ends, headers: &HeaderMap) -> Result<Caller, &'static str> {
+    let settings = context.admin.settings.load();
+    let caller = |token, access| Caller { peer: ends.peer, token, access };
+    if settings.tokens.is_empty() {
+        return Ok(caller(None, Access::default()));
+    }
+    let token = identify(&settings.tokens, headers)?;
+    Ok(caller(Some(Arc::clone(&token.name)), token.access.clone()))
+}
+
+/// A good token is looked for before anything is counted: whatever others do at its address, its
+/// bearer is counted apart from them, and only those without one can fail too often.
+fn admit(
+    context: &Context,
+    request: &Request,
+    ends: &Ends,
+    known: Result<&Caller, &&'static str>,
+) -> Result<Caller, Box<Problem>> {
+    let has_token = known.is_ok_and(|caller| caller.token.is_some());
+    let (who, now) = (Who::new(&ends.peer, has_token), Instant::now());
+    let too_often = |detail| move |wait| Box::new(Problem::too_often(detail, wait));
+    context.rates.requests.count(who, now).map_err(too_often("too many requests"))?;
+    check_host(context, request, ends)?;
     check_origin(request.headers())?;
-    let path = request.uri().path();
-    let token = if path == "/healthz" || path == "/readyz" {
-        None
-    } else {
-        check_token(&context.admin.settings.tokens, request.headers())?
+    let (method, path) = (request.method(), request.uri().path());
+    let caller = match known {
+        Ok(caller) => caller.clone(),
+        Err(_) if reads(method) && (path == "/healthz" || path == "/readyz") => {
+            Caller { peer: ends.peer, token: None, access: Access::of(Role::Read) }
+        }
+        Err(reason) => {
+            let too_often = too_often("too many requests without a good token");
+            context.rates.failures.count(who, now).map_err(too_often)?;
+            let problem = Problem::new(StatusCode::UNAUTHORIZED, "this path wants a token");
+            return Err(Box::new(problem.with_fault("Authorization", *reason)));
+        }
     };
-    Ok(Caller { peer: ends.peer, token })
+    caller.may(needed(method, path))?;
+    Ok(caller)
+}
+
+fn reads(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// The role that a request takes, whatever it concerns.
+fn needed(method: &Method, path: &str) -> Role {
+    let restores = || {
+        let generation = path.strip_prefix("/api/v1/generations/")?.strip_suffix("/restore")?;
+        Some(!generation.contains('/'))
+    };
+    if reads(method) {
+        Role::Read
+    } else if path == "/api/v1/reload" || restores() == Some(true) {
+        Role::Admin
+    } else {
+        Role::Operate
+    }
 }
 
 fn forbidden(field: &'static str, reason: &str) -> Box<Problem> {
@@ -94,7 +195,13 @@ fn is_ours(context: &Context, authority: &str, ends: &Ends) -> bool {
         }
         None => {
             host.eq_ignore_ascii_case("localhost")
-                || context.admin.settings.hosts.iter().any(|name| name.eq_ignore_ascii_case(host))
+                || context
+                    .admin
+                    .settings
+                    .load()
+                    .hosts
+                    .iter()
+                    .any(|name| name.eq_ignore_ascii_case(host))
         }
     }
 }
@@ -130,40 +237,6 @@ fn check_origin(headers: &HeaderMap) -> Result<(), Box<Problem>> {
         return Err(forbidden("Sec-Fetch-Site", "pages from elsewhere may not ask"));
     }
     Ok(())
-}
-
-/// The name of the token the request brought, if there are any to bring.
-fn check_token(tokens: &[Token], headers: &HeaderMap) -> Result<Option<Arc<str>>, Box<Problem>> {
-    if tokens.is_empty() {
-        return Ok(None);
-    }
-    let offered = headers.get(header::AUTHORIZATION).and_then(bearer);
-    let reason = match offered {
-        None => "\"Bearer\" and a token are wanted",
-        Some(offered) => match find(tokens, offered) {
-            Some(token) => return Ok(Some(token.name.as_str().into())),
-            None => "not a token of this process",
-        },
-    };
-    let problem = Problem::new(StatusCode::UNAUTHORIZED, "this path wants a token");
-    Err(Box::new(problem.with_fault("Authorization", reason)))
-}
-
-fn bearer(value: &HeaderValue) -> Option<&[u8]> {
-    let (scheme, token) = value.as_bytes().split_at_checked("Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token.trim_ascii())
-}
-
-/// Looks at every token whatever the first ones say, so that the time tells nothing but lengths.
-fn find<'t>(tokens: &'t [Token], offered: &[u8]) -> Option<&'t Token> {
-    let mut found = None;
-    for token in tokens {
-        let same: Choice = token.secret.as_bytes().ct_eq(offered);
-        if bool::from(same) {
-            found = Some(token);
-        }
-    }
-    found
 }
 
 #[cfg(test)]
@@ -208,21 +281,20 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_known_by_all_of_its_bytes() {
-        let token = |name: &str, secret: &str| Token { name: name.into(), secret: secret.into() };
-        let tokens = [token("ops", "s3cret"), token("ci", "other")];
-        let name = |offered: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::AUTHORIZATION, HeaderValue::from_static(offered));
-            check_token(&tokens, &headers).ok().flatten().map(|name| name.to_string())
-        };
-        assert_eq!(name("Bearer s3cret").as_deref(), Some("ops"));
-        assert_eq!(name("bearer other").as_deref(), Some("ci"));
-        for wrong in
-            ["Bearer", "Bearer ", "Bearer s3cre", "Bearer s3crett", "Basic s3cret", "s3cret"]
-        {
-            assert_eq!(name(wrong), None, "{wrong:?}");
+    fn what_a_request_takes() {
+        for (method, path, role) in [
+            (Method::GET, "/api/v1/reload", Role::Read),
+            (Method::HEAD, "/list", Role::Read),
+            (Method::POST, "/upstream/a", Role::Operate),
+            (Method::DELETE, "/api/v1/drains/1", Role::Operate),
+            (Method::OPTIONS, "/list", Role::Operate),
+            (Method::POST, "/api/v1/reload", Role::Admin),
+            (Method::POST, "/api/v1/generations/7/restore", Role::Admin),
+            (Method::PUT, "/api/v1/generations/x/restore", Role::Admin),
+            (Method::POST, "/api/v1/generations/restore", Role::Operate),
+            (Method::POST, "/api/v1/upstreams/a/restore", Role::Operate),
+        ] {
+            assert_eq!(needed(&method, path), role, "{method} {path}");
         }
-        assert!(check_token(&[], &HeaderMap::new()).is_ok());
     }
 }

@@ -4,14 +4,17 @@
 //! See `serve` for connections, `guard` for who may ask, `router` for what is answered where.
 #![forbid(unsafe_code)]
 
+mod audit;
 mod caller;
 mod changing;
 mod checks;
+mod config;
 mod connection;
 mod context;
 mod difference;
 mod drains;
 mod dyups;
+mod events;
 mod explain;
 mod generations;
 mod guard;
@@ -20,37 +23,49 @@ mod metrics;
 mod openapi;
 mod preview;
 mod problem;
+mod rates;
+mod reload;
 mod router;
 mod serve;
 mod servers;
 mod status;
 mod terms;
 mod time;
+mod tokens;
 mod transactions;
 mod tunnels;
 mod upstreams;
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+use tidegate_events::Hub;
 use tidegate_operate::Operate;
 use tidegate_table::Table;
 use tidegate_tunnel::Register;
 
+pub use audit::{AuditLog, TableChange};
+pub use config::Configuration;
 pub use metrics::{DatagramTotals, ListenerTotals, Totals};
+pub use reload::{Fault, ListenerChanges, NotReloaded, Reloaded, Reloading};
 pub use serve::{AdminListener, serve, serve_metrics};
 pub use status::{Facts, Outcome, Reload, StatusSource};
+pub use tokens::Token;
 
 /// What the admin side works with.
 pub struct Admin {
     pub table: Arc<Table>,
     pub operate: Arc<Operate>,
     pub tunnels: Arc<Register>,
-    pub settings: Settings,
+    /// Read anew by every request.
+    pub settings: ArcSwap<Settings>,
+    pub audit: AuditLog,
+    pub events: Arc<Hub>,
     pub status: Arc<dyn StatusSource>,
     pub totals: Arc<dyn Totals>,
 }
 
-/// `[admin]`, save for where it listens.
+/// What of `[admin]` may change while it runs.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// Empty: nobody is asked for a token.
@@ -61,16 +76,9 @@ pub struct Settings {
     pub dyups: bool,
 }
 
-/// A bearer token. `Debug` does not show its secret.
-#[derive(Clone)]
-pub struct Token {
-    /// Who uses it, for the log.
-    pub name: String,
-    pub secret: String,
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Token").field("name", &self.name).finish_non_exhaustive()
+impl Admin {
+    /// From the next request on these hold; those under way end by what they began with.
+    pub fn set(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
     }
 }

@@ -1,6 +1,7 @@
 //! `/metrics` for Prometheus. Nothing is kept between scrapes: every number is read where it is
 //! counted, on a thread of its own, family by family. See `rows` for the servers it speaks of.
 
+mod events;
 mod listeners;
 mod page;
 mod pools;
@@ -23,7 +24,7 @@ use tidegate_table::ChangeTotals;
 use tidegate_worker::Tunnels;
 
 use crate::{
-    Admin,
+    Admin, AuditLog,
     context::Context,
     openapi::refusals::OfWork,
     problem::Problem,
@@ -63,6 +64,8 @@ pub struct ListenerTotals {
     pub name: String,
     pub address: String,
     pub protocol: &'static str,
+    /// Nobody comes in any more.
+    pub is_closed: bool,
     /// Sessions of a udp listener.
     pub connections_active: u64,
     pub connections_total: u64,
@@ -109,7 +112,8 @@ fn render(admin: &Admin) -> String {
     tunnels::families(&mut page, &listeners, &admin.operate.drains());
     pools::families(&mut page, &listed, admin.table.nowhere());
     servers::families(&mut page, &listed);
-    trouble(&mut page, &*admin.totals);
+    events::families(&mut page, &admin.events.totals());
+    trouble(&mut page, &*admin.totals, &admin.audit);
     process::families(&mut page, facts.started);
     page.into_text()
 }
@@ -155,11 +159,16 @@ fn changes(page: &mut Page, totals: &ChangeTotals) {
     );
 }
 
-fn trouble(page: &mut Page, totals: &dyn Totals) {
+fn trouble(page: &mut Page, totals: &dyn Totals, audit: &AuditLog) {
     page.counter(
         "tidegate_access_log_dropped_total",
         "Lines of the access log that found no room.",
         |samples| samples.count(&[], totals.access_log_dropped()),
+    );
+    page.counter(
+        "tidegate_audit_log_errors_total",
+        "Lines of the audit log that could not be written, and failed reopenings.",
+        |samples| samples.count(&[], audit.errors()),
     );
     page.counter(
         "tidegate_log_lines_dropped_total",

@@ -1,6 +1,6 @@
 //! Errors of everything but dyups, as RFC 9457 `application/problem+json`.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use axum::{
     body::Body,
@@ -19,7 +19,13 @@ pub(crate) struct Problem {
     detail: String,
     #[schema(inline)]
     errors: Vec<Fault>,
+    #[serde(skip)]
+    retry_after: Option<Duration>,
 }
+
+/// What a refusal says, beside the response, for the audit log.
+#[derive(Clone, Debug)]
+pub(crate) struct Told(pub(crate) String);
 
 /// What is wrong with one field of the request.
 #[derive(Debug, Serialize, ToSchema)]
@@ -36,6 +42,7 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             errors: Vec::new(),
+            retry_after: None,
         }
     }
 
@@ -49,8 +56,27 @@ impl Problem {
         self
     }
 
+    /// 429: one peer asks too often. Its connection is closed, so that asking on costs it something.
+    pub(crate) fn too_often(detail: &str, wait: Duration) -> Self {
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, detail);
+        Self { retry_after: Some(wait), ..problem }
+    }
+
     pub(crate) fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "there is nothing at this path")
+    }
+
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// All of it in one text.
+    fn told(&self) -> Told {
+        let mut text = self.detail.clone();
+        for Fault { field, reason } in &self.errors {
+            text += &format!(" ({field}: {reason})");
+        }
+        Told(text)
     }
 }
 
@@ -63,6 +89,13 @@ impl IntoResponse for Problem {
             StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let json = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, json);
+        if let Some(wait) = self.retry_after {
+            let seconds = wait.as_secs().saturating_add(1);
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
+        response.extensions_mut().insert(self.told());
         response
     }
 }

@@ -13,8 +13,9 @@ use axum::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    Admin, checks, context::Context, drains, dyups, explain, generations, guard::guard, metrics,
-    openapi, problem::Problem, servers, status, transactions, tunnels, upstreams,
+    Admin, checks, config, context::Context, drains, dyups, events, explain, generations,
+    guard::guard, metrics, openapi, problem::Problem, reload, servers, status, transactions,
+    tunnels, upstreams,
 };
 
 /// The admin listeners' routes. `addresses` are where they listen.
@@ -31,14 +32,17 @@ pub(crate) fn admin(admin: Arc<Admin>, addresses: Vec<IpAddr>) -> Router {
 /// path and its method along.
 pub(crate) fn described() -> OpenApiRouter<Arc<Context>> {
     pages()
+        .routes(routes!(config::show))
         .routes(routes!(drains::list, drains::begin))
         .routes(routes!(drains::show, drains::alter, drains::cancel))
+        .routes(routes!(events::follow))
         .routes(routes!(explain::answer))
         .routes(routes!(generations::list))
         .routes(routes!(generations::show))
         .routes(routes!(generations::compare))
         .routes(routes!(generations::restore))
         .routes(routes!(openapi::page))
+        .routes(routes!(reload::reload))
         .routes(routes!(status::page))
         .routes(routes!(transactions::run))
         .routes(routes!(tunnels::list))
@@ -101,7 +105,7 @@ async fn ready(State(context): State<Arc<Context>>) -> Response {
 
 async fn elsewhere(State(context): State<Arc<Context>>, request: Request) -> Response {
     let path = request.uri().path();
-    if context.admin.settings.dyups && path != "/api" && !path.starts_with("/api/") {
+    if context.admin.settings.load().dyups && path != "/api" && !path.starts_with("/api/") {
         dyups::answer(&context, request).await
     } else {
         Problem::not_found().into_response()

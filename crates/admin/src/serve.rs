@@ -62,10 +62,15 @@ impl AdminListener {
 }
 
 /// Serves the admin API until `stop` turns true or its sender is gone; requests then get 5 s to
-/// end. Not cancel safe: dropping it cuts what is being answered.
+/// end, and whoever follows the events is told no more. Not cancel safe: dropping it cuts what is being answered.
 pub async fn serve(listeners: Vec<AdminListener>, admin: Arc<Admin>, stop: watch::Receiver<bool>) {
+    let (events, mut stopping) = (Arc::clone(&admin.events), stop.clone());
     let router = router::admin(admin, addresses(&listeners));
-    accept_all(listeners, router, stop).await;
+    let last = async {
+        stopped(&mut stopping).await;
+        events.close();
+    };
+    tokio::join!(accept_all(listeners, router, stop), last);
 }
 
 /// Serves `/metrics`, `/healthz` and `/readyz` alone, to anybody; else like [`serve`].

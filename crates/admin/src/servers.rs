@@ -144,8 +144,8 @@ pub(crate) async fn add(
     let subject = Subject::Pool(name.clone());
     let operations = vec![Operation::AddServers { name, servers, resolved }];
     let said = Said { reason, force, existing: None };
-    let wish = Wish { what: "add_servers", subject, operations, conditions: vec![], said };
-    asked.carry_out(&context, wish).await
+    let wish = Wish { what: "server.add", subject, operations, conditions: vec![], said };
+    Ok(asked.carry_out(&context, wish).await)
 }
 
 /// One server, as defined and as it stands
@@ -217,8 +217,8 @@ pub(crate) async fn alter(
     let (change, said) = json::parse_body::<Altering>(&asked.body)?.parts();
     let subject = Subject::Server(name.clone(), server.clone());
     let operations = vec![Operation::AlterServer { name, server, change }];
-    let wish = Wish { what: "set_server", subject, operations, conditions: vec![], said };
-    asked.carry_out(&context, wish).await
+    let wish = Wish { what: "server.set", subject, operations, conditions: vec![], said };
+    Ok(asked.carry_out(&context, wish).await)
 }
 
 /// Removes one server from its pool
@@ -247,8 +247,8 @@ pub(crate) async fn remove(
     let name = pool_name(&name)?;
     let subject = Subject::Server(name.clone(), server.clone());
     let operations = vec![Operation::RemoveServer { name, server }];
-    let wish = Wish { what: "remove_server", subject, operations, conditions: vec![], said };
-    asked.carry_out(&context, wish).await
+    let wish = Wish { what: "server.remove", subject, operations, conditions: vec![], said };
+    Ok(asked.carry_out(&context, wish).await)
 }
 
 fn missing(pool: &Pool, address: &str) -> Problem {

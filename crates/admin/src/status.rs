@@ -17,10 +17,12 @@ use utoipa::ToSchema;
 
 use crate::{
     Admin,
+    config::Configuration,
     context::Context,
     metrics::{Listed, ListenerTotals, Row, max_descriptors, open_descriptors},
     openapi::refusals::OfWork,
     problem::Problem,
+    reload::{NotReloaded, Reloading},
     time::rfc3339,
 };
 
@@ -30,6 +32,16 @@ pub trait StatusSource: Send + Sync {
 
     /// Whether new connections are taken; false once the process stops.
     fn is_serving(&self) -> bool;
+
+    /// The configuration as it runs.
+    fn configuration(&self) -> Arc<Configuration> {
+        Arc::default()
+    }
+
+    /// Reads the configuration file again and applies it. A process has no file unless it says so.
+    fn reload(&self, _caller: String) -> Reloading {
+        Box::pin(std::future::ready(Err(NotReloaded::NoFile)))
+    }
 }
 
 /// What is known of the process.
@@ -91,6 +103,8 @@ struct Listener {
     name: String,
     address: String,
     protocol: &'static str,
+    /// Nobody comes in any more; it is shown until its last connection has ended.
+    is_closed: bool,
     connections_active: u64,
 }
 
@@ -154,6 +168,7 @@ fn listeners(admin: &Admin) -> Vec<Listener> {
         name: totals.name,
         address: totals.address,
         protocol: totals.protocol,
+        is_closed: totals.is_closed,
         connections_active: totals.connections_active,
     };
     admin.totals.listeners().into_iter().map(listener).collect()

@@ -10,7 +10,7 @@ pub(crate) fn rfc3339(at: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// `2026-02-03T04:05:06.789Z`.
+/// `2026-02-03T04:05:06.007Z`
 pub(crate) fn rfc3339_millis(at: SystemTime) -> String {
     let millis = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_millis());
     let whole = rfc3339(at);
@@ -52,5 +52,7 @@ mod tests {
         ] {
             assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(secs)), expected);
         }
+        let at = UNIX_EPOCH + Duration::from_millis(951_782_399_007);
+        assert_eq!(rfc3339_millis(at), "2000-02-28T23:59:59.007Z");
     }
 }

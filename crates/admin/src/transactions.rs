@@ -132,8 +132,9 @@ pub(crate) async fn run(
         operations.push(step.operation(&context, force).await?);
     }
     let said = Said { reason, force, existing };
-    let wish = Wish { what: "transaction", subject: Subject::Table, operations, conditions, said };
-    asked.carry_out(&context, wish).await
+    let wish =
+        Wish { what: "transaction.run", subject: Subject::Table, operations, conditions, said };
+    Ok(asked.carry_out(&context, wish).await)
 }
 
 impl Step {

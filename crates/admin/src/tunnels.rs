@@ -15,6 +15,7 @@ use tidegate_tunnel::{Card, Register};
 use utoipa::ToSchema;
 
 use crate::{
+    audit::{Audit, Outcome},
     caller::Caller,
     context::Context,
     openapi::refusals::{OfNames, OfQuery, OfWork},
@@ -140,9 +141,28 @@ pub(crate) async fn close(
     State(context): State<Arc<Context>>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
+) -> Response {
+    let mut audit = Audit::of("tunnel.close");
+    let closed = tell(&context, &caller, &id, &mut audit);
+    audit.on(closed)
+}
+
+fn tell(
+    context: &Context,
+    caller: &Caller,
+    id: &str,
+    audit: &mut Audit,
 ) -> Result<Response, Problem> {
-    let id = id.parse().ok().filter(|id| context.admin.operate.close(*id));
-    let id = id.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no such tunnel"))?;
+    let none = || Problem::new(StatusCode::NOT_FOUND, "there is no such tunnel");
+    let id = id.parse().map_err(|_| none())?;
+    let (_, card) = context.admin.tunnels.find(id).ok_or_else(none)?;
+    audit.upstream(card.server.pool());
+    caller.may_change(card.server.pool())?;
+    if !context.admin.operate.close(id) {
+        return Err(none());
+    }
+    audit.before(&Row::of(&card, coarse_millis()), 1);
+    audit.outcome(Outcome::Applied);
     tracing::info!(%caller, tunnel = id, "told to close");
     Ok((StatusCode::ACCEPTED, Json(Closing { id, state: "closing" })).into_response())
 }

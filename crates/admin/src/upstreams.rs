@@ -173,8 +173,8 @@ pub(crate) async fn put(
     let subject = Subject::Pool(name.clone());
     let operations = vec![Operation::Put { name, spec, resolved }];
     let wish =
-        Wish { what: "put_upstream", subject, operations, conditions: vec![], said: said.into() };
-    asked.carry_out(&context, wish).await
+        Wish { what: "upstream.put", subject, operations, conditions: vec![], said: said.into() };
+    Ok(asked.carry_out(&context, wish).await)
 }
 
 /// Deletes a pool
@@ -199,8 +199,8 @@ pub(crate) async fn delete(
     let name = pool_name(&name)?;
     let subject = Subject::Pool(name.clone());
     let operations = vec![Operation::Delete { name }];
-    let wish = Wish { what: "delete_upstream", subject, operations, conditions: vec![], said };
-    asked.carry_out(&context, wish).await
+    let wish = Wish { what: "upstream.delete", subject, operations, conditions: vec![], said };
+    Ok(asked.carry_out(&context, wish).await)
 }
 
 /// # Errors

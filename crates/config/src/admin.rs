@@ -1,35 +1,37 @@
-//! `[admin]`: where the admin API listens, and the token without which it listens to this machine
-//! alone. The token is read with the configuration, so that a missing file is found by `check`.
+//! `[admin]`: where the admin API listens, the tokens without which it listens to this machine alone,
+//! and what is kept of what was done through it.
 
-use std::{
-    fmt,
-    fs::File,
-    io::{self, Read},
-    path::{Path, PathBuf},
-};
+mod tokens;
 
-use tidegate_model::HostPattern;
+use std::path::PathBuf;
+
+use tidegate_model::{HostPattern, Span};
 
 use crate::{
     address::ListenAddress,
-    node::{FromToml, Node, Words},
+    node::{FromToml, Node, Words, positive, within},
     place::Placed,
     reader::Reader,
 };
 
-/// A token is a line; who points the key at something huge gets an error, not a full memory.
-const MAX_TOKEN_FILE: u64 = 16 * 1024;
+pub use tokens::{Secret, Token};
+
+/// More generations than that are a matter for the audit log.
+const MAX_HISTORY: u64 = 1_000_000;
 
 /// `[admin]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     /// Empty: no admin API.
     pub listen: Vec<ListenAddress>,
-    /// The first line of `token_file`.
-    pub token: Option<Token>,
+    /// That of `token_file` and those of `tokens`; empty: nobody is asked for one.
+    pub tokens: Vec<Token>,
     pub dyups: Dyups,
     /// Host names to answer to besides the addresses, in lower case.
     pub hosts: Vec<String>,
+    /// `None`: the log.
+    pub audit_log: Option<PathBuf>,
+    pub history: History,
 }
 
 /// Which dialect of dyups the admin listeners speak.
@@ -40,16 +42,20 @@ pub enum Dyups {
     Tengine,
 }
 
-/// The bearer token of the admin API. `Debug` does not show it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(String);
+/// Which generations are remembered: so many, and none that is older.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct History {
+    pub count: u64,
+    pub age: Span,
+}
 
 impl Admin {
     pub(crate) fn read(reader: &mut Reader<'_>, taken: &mut Vec<Placed<ListenAddress>>) -> Self {
         let default = Self::default();
         let listen: Option<Vec<Placed<ListenAddress>>> = reader.take("listen");
-        let secret = reader.take("token_file").map(|TokenFile(token)| token);
-        if !reader.has("token_file") {
+        let tokens = tokens::read(reader);
+        // Of a token that cannot be read there is an error of its own.
+        if tokens.is_none() {
             listen.iter().flatten().for_each(|address| refuse_open(reader, address));
         }
         let listen = listen.unwrap_or_else(|| {
@@ -60,66 +66,54 @@ impl Admin {
         taken.extend_from_slice(&listen);
         Self {
             listen: listen.into_iter().map(|address| address.value).collect(),
-            token: secret,
+            tokens: tokens.unwrap_or_default(),
             dyups: reader.take("dyups").unwrap_or_default(),
             hosts: reader
                 .take::<Vec<HostName>>("hosts")
                 .map(|hosts| hosts.into_iter().map(|HostName(name)| name).collect())
                 .unwrap_or_default(),
+            audit_log: reader.take("audit_log").and_then(|AuditLog(path)| path),
+            history: reader
+                .table("history", History::read)
+                .map_or_else(History::default, |history| history.value),
         }
     }
 }
 
 fn refuse_open(reader: &Reader<'_>, address: &Placed<ListenAddress>) {
     if !address.value.is_local() {
-        let message = format!("{} is not a loopback address: set token_file", address.value);
+        let message =
+            format!("{} is not a loopback address: set token_file or tokens", address.value);
         reader.report.error(address.place.clone(), message);
     }
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        let listen = vec![ListenAddress::Tcp(([127, 0, 0, 1], 18882).into())];
-        Self { listen, token: None, dyups: Dyups::default(), hosts: Vec::new() }
-    }
-}
-
-impl Token {
-    /// For comparison with what a request brought, in constant time.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-
-    /// The first line of the file.
-    fn load(path: &Path) -> Result<Self, String> {
-        let shown = path.display();
-        let text = start_of(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
-        match text.lines().next().unwrap_or_default().trim() {
-            "" => Err(format!("the first line of {shown} is empty")),
-            line if line.bytes().all(|b| b.is_ascii_graphic()) => Ok(Self(line.into())),
-            _ => Err(format!("the token in {shown} may only hold visible ASCII characters")),
+        Self {
+            listen: vec![ListenAddress::Tcp(([127, 0, 0, 1], 18882).into())],
+            tokens: Vec::new(),
+            dyups: Dyups::default(),
+            hosts: Vec::new(),
+            audit_log: None,
+            history: History::default(),
         }
     }
 }
 
-fn start_of(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(MAX_TOKEN_FILE).read_to_string(&mut text)?;
-    Ok(text)
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(hidden)")
+impl History {
+    fn read(reader: &mut Reader<'_>) -> Self {
+        let default = Self::default();
+        Self {
+            count: reader.take_if("count", within(1..=MAX_HISTORY)).unwrap_or(default.count),
+            age: reader.take_if("age", positive).unwrap_or(default.age),
+        }
     }
 }
 
-struct TokenFile(Token);
-
-impl FromToml for TokenFile {
-    fn from_toml(node: &Node<'_>) -> Option<Self> {
-        let path = PathBuf::from_toml(node)?;
-        Token::load(&path).map_or_else(|reason| node.fail(reason), |token| Some(Self(token)))
+impl Default for History {
+    fn default() -> Self {
+        Self { count: 10_000, age: Span::from_secs(90 * 86_400) }
     }
 }
 
@@ -135,34 +129,19 @@ impl FromToml for HostName {
     }
 }
 
+/// A path, or an empty text.
+struct AuditLog(Option<PathBuf>);
+
+impl FromToml for AuditLog {
+    fn from_toml(node: &Node<'_>) -> Option<Self> {
+        match node.text("a path in quotes, or \"\"")? {
+            "" => Some(Self(None)),
+            _ => PathBuf::from_toml(node).map(|path| Self(Some(path))),
+        }
+    }
+}
+
 impl Words for Dyups {
     const WORDS: &'static [(&'static str, Self)] =
         &[("tengine", Self::Tengine), ("off", Self::Off)];
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load(bytes: &[u8]) -> Result<Token, String> {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("token");
-        std::fs::write(&path, bytes).expect("it is written");
-        Token::load(&path)
-    }
-
-    #[test]
-    fn a_token_is_the_first_line_and_stays_out_of_logs() {
-        let token = load(b"s3cret\r\nmore\n").expect("a token");
-        assert_eq!(token.reveal(), "s3cret");
-        assert_eq!(format!("{token:?}"), "Token(hidden)");
-    }
-
-    #[test]
-    fn what_no_header_can_carry_is_no_token() {
-        for bytes in [&b""[..], b"\nsecond", b"  \n", b"a b", b"\xff", "é".as_bytes()] {
-            assert!(load(bytes).is_err(), "{bytes:?} was read");
-        }
-        assert!(Token::load(Path::new("/nonexistent/token")).is_err());
-    }
 }

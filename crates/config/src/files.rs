@@ -12,6 +12,7 @@ use toml::de::DeTable;
 
 use crate::{
     Config, Loaded, Problem,
+    document::Document,
     draft::Draft,
     include,
     place::{Place, Placed, Report, Source},
@@ -47,6 +48,7 @@ pub fn parse(name: &str, text: &str) -> Result<Loaded, Vec<Problem>> {
 struct Reading {
     report: Report,
     draft: Draft,
+    document: Document,
     files: Vec<PathBuf>,
     /// The same without links and dots.
     seen: HashSet<PathBuf>,
@@ -98,6 +100,7 @@ impl Reading {
                 return Vec::new();
             }
         };
+        self.document.add(table.get_ref());
         let mut reader = Reader::root(&self.report, source, table.get_ref());
         let patterns = match includes {
             Includes::Followed => reader.take("include").unwrap_or_default(),
@@ -132,7 +135,8 @@ impl Reading {
             false => self.draft.check(&self.report, |key| Place::start_of(main, key)),
         };
         config.files = self.files;
-        self.report.outcome().map(|warnings| Loaded { config, warnings })
+        let warnings = self.report.outcome()?;
+        Ok(Loaded { config, warnings, document: self.document.into_json() })
     }
 }
 

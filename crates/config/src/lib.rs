@@ -7,6 +7,7 @@
 mod address;
 mod admin;
 mod cover;
+mod document;
 mod draft;
 mod files;
 mod hash;
@@ -25,7 +26,7 @@ use std::path::PathBuf;
 use tidegate_model::{Address, Name, Route, ServerSpec, UpstreamSpec};
 
 pub use address::ListenAddress;
-pub use admin::{Admin, Dyups, Token};
+pub use admin::{Admin, Dyups, History, Secret, Token};
 pub use files::{load, parse};
 pub use hash::upstream_hash;
 pub use listener::{Limits, Listener, ListenerTimeouts, Protocol, SniRule, Tcp, Udp};
@@ -38,6 +39,8 @@ pub struct Loaded {
     pub config: Config,
     /// What works and yet is hardly meant, by file and position.
     pub warnings: Vec<Problem>,
+    /// What the files say, as typed, in JSON; no secret is in it.
+    pub document: String,
 }
 
 /// What all files together mean. `Default` is a process without listeners.

@@ -45,7 +45,7 @@ pub(crate) struct Host(pub(crate) String, pub(crate) HostPattern);
 struct Path(String, PathPattern);
 
 /// A pattern of pool names.
-struct PoolPattern(String);
+pub(crate) struct PoolPattern(pub(crate) String);
 
 /// An upgrade token in lower case.
 struct UpgradeToken(String);
@@ -120,13 +120,17 @@ impl Target {
     }
 }
 
-/// One value or a list of them. An empty list would mean "any", which is not what it says.
+/// One value or a list of them.
 fn list<T: FromToml>(reader: &mut Reader<'_>, key: &'static str) -> Vec<T> {
-    let some = |OneOrMany(values): &OneOrMany<T>| match values.is_empty() {
+    reader.take_if(key, some).map(|OneOrMany(values)| values).unwrap_or_default()
+}
+
+/// A rule for [`Reader::take_if`]: an empty list would mean "any", which is not what it says.
+pub(crate) fn some<T>(OneOrMany(values): &OneOrMany<T>) -> Result<(), String> {
+    match values.is_empty() {
         true => Err("an empty list matches nothing; leave the key out to match everything".into()),
         false => Ok(()),
-    };
-    reader.take_if(key, some).map(|OneOrMany(values)| values).unwrap_or_default()
+    }
 }
 
 /// A fixed pool outside the route's own `upstream_in` could never be used.

@@ -2,6 +2,7 @@
 //! about what is right.
 
 use tidegate_config::{Config, parse};
+use tidegate_model::{Access, Role};
 
 /// What every file needs, on one line so that the lines of a test count from 2.
 const LISTENER: &str = "listener = [{ address = '0.0.0.0:8080' }]\n";
@@ -139,7 +140,6 @@ fn what_comes_later_says_so() {
         );
     }
     for (text, key) in [
-        ("admin.history = {}", "admin.history"),
         ("upstream_defaults.protocol = 'http2'", "upstream_defaults.protocol"),
         ("upstream.a.tls = {}", "upstream.a.tls"),
     ] {
@@ -152,7 +152,7 @@ fn what_comes_later_says_so() {
 fn an_admin_listener_for_others_wants_a_token() {
     assert_eq!(
         problem("admin.listen = ['127.0.0.1:1', '0.0.0.0:2']"),
-        "t:2:32: admin.listen: 0.0.0.0:2 is not a loopback address: set token_file"
+        "t:2:32: admin.listen: 0.0.0.0:2 is not a loopback address: set token_file or tokens"
     );
     let missing = problem("admin = { listen = ['0.0.0.0:2'], token_file = 'no/such/token' }");
     assert!(missing.starts_with("t:2:48: admin.token_file: no/such/token cannot be read: "));
@@ -160,8 +160,9 @@ fn an_admin_listener_for_others_wants_a_token() {
     let path = dir.path().join("token");
     std::fs::write(&path, "secret\n").expect("it is written");
     let text = format!("admin = {{ listen = ['0.0.0.0:2'], token_file = '{}' }}", path.display());
-    let token = config(&text).admin.token.expect("a token");
-    assert_eq!(token.reveal(), "secret");
+    let tokens = config(&text).admin.tokens;
+    assert_eq!((tokens[0].name.as_str(), tokens[0].secret.reveal()), ("token_file", "secret"));
+    assert_eq!(tokens[0].access, Access::of(Role::Admin));
 }
 
 #[test]

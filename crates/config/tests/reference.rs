@@ -84,6 +84,7 @@ fn the_examples_of_the_reference_are_read() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("reference.toml");
     std::fs::write(dir.path().join("token"), "secret\n").expect("it is written");
+    std::fs::write(dir.path().join("token.ci"), "another\n").expect("it is written");
     std::fs::write(&path, complete()).expect("it is written");
     let loaded = load(&path).expect("it reads");
     assert_eq!(loaded.warnings, []);

@@ -17,11 +17,11 @@ use tokio::{
 };
 
 use crate::{
-    Settings,
     facts::Facts,
     news::News,
     schedule::Newcomer,
     slow,
+    turns::Turns,
     watch::{Shared, Watch},
 };
 
@@ -55,13 +55,18 @@ struct Arrivals {
 }
 
 impl Checker {
-    pub(crate) fn new(table: Arc<Table>, settings: Settings, suspected: Receiver<u64>) -> Self {
+    pub(crate) fn new(
+        table: Arc<Table>,
+        at_once: usize,
+        turns: Arc<Turns>,
+        suspected: Receiver<u64>,
+    ) -> Self {
         let news = News::of(&table);
         Self {
             table,
             news,
             suspected,
-            shared: Rc::new(Shared::new(settings.at_once)),
+            shared: Rc::new(Shared::new(at_once, turns)),
             pools: HashMap::new(),
             watches: HashMap::new(),
             comparing: HashMap::new(),
@@ -139,7 +144,7 @@ impl Checker {
 
     fn compare(&self) {
         let now = coarse_millis();
-        self.comparing.values().for_each(|pool| slow::eject(pool, now));
+        self.comparing.values().for_each(|pool| slow::eject(pool, now, &self.shared.turns));
     }
 }
 

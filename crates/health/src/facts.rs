@@ -3,8 +3,12 @@
 
 use std::{sync::Arc, time::SystemTime};
 
+use tidegate_events::Condition;
 use tidegate_model::Check;
-use tidegate_table::{Pool, Probed, Server, Turned};
+use tidegate_net::coarse_millis;
+use tidegate_table::{Ailment, Pool, Probed, Server, Turned};
+
+use crate::turns::Turns;
 
 /// The longest detail kept of a probe, in characters. Some of them are the server's own words.
 const LONGEST_DETAIL: usize = 200;
@@ -39,12 +43,25 @@ impl Facts {
 
     /// Writes down what a probe has found, and says so when that changes anything. `epoch`: that of
     /// the check when it began.
-    pub(crate) fn take_note(&self, epoch: u64, ok: bool, detail: &str, confirms: bool) {
+    pub(crate) fn take_note(
+        &self,
+        turns: &Turns,
+        epoch: u64,
+        ok: bool,
+        detail: &str,
+        confirms: bool,
+    ) {
         let Server { spec, state, .. } = self.server();
         let detail = one_line(detail);
         let probed = Probed { at: SystemTime::now(), ok, detail: detail.clone() };
         let (upstream, server) = (&self.pool.name, state.label());
-        match state.probed(spec, &self.check, epoch, probed, confirms) {
+        let before = self.condition();
+        let turned = state.probed(spec, &self.check, epoch, probed, confirms);
+        let after = self.condition();
+        if before != after {
+            turns.tell(state, before, after, &detail);
+        }
+        match turned {
             Some(Turned::Up) => {
                 tracing::info!(%upstream, %server, detail, "server is healthy again");
             }
@@ -52,6 +69,17 @@ impl Facts {
                 tracing::warn!(%upstream, %server, detail, "server is unhealthy");
             }
             None => (),
+        }
+    }
+
+    fn condition(&self) -> Condition {
+        let Server { spec, state, .. } = self.server();
+        match state.health.ailment(coarse_millis()) {
+            Some(Ailment::Checking) => Condition::Checking,
+            Some(Ailment::Ejected) => Condition::Ejected,
+            Some(Ailment::Unhealthy) => Condition::Unhealthy,
+            None if !self.pool.is_single() && state.has_failed(spec) => Condition::Failed,
+            None => Condition::Up,
         }
     }
 }

@@ -15,6 +15,7 @@ mod probe;
 mod schedule;
 mod slow;
 mod suspects;
+mod turns;
 mod watch;
 
 use std::{
@@ -24,20 +25,23 @@ use std::{
     thread::{Builder, JoinHandle},
 };
 
+use tidegate_events::Hub;
 use tidegate_table::Table;
-use tokio::{runtime, sync::oneshot};
+use tokio::{runtime, sync::oneshot, task::spawn_local};
 
-use crate::checker::Checker;
 pub use crate::suspects::Suspects;
+use crate::{checker::Checker, turns::Turns};
 
 /// BSD's `EX_SOFTWARE`.
 const EX_SOFTWARE: i32 = 70;
 
 /// What does not depend on any pool.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Probes in flight at once, so many descriptors; further ones wait for a place. At least one.
     pub at_once: usize,
+    /// Where it is told that servers turn sick or well.
+    pub events: Arc<Hub>,
 }
 
 /// The running checks. Dropped, they stop soon.
@@ -53,7 +57,9 @@ pub struct Checks {
 /// # Errors
 /// When there can be no thread.
 pub fn start(table: &Arc<Table>, settings: Settings) -> io::Result<(Suspects, Checks)> {
-    let (suspects, suspected) = suspects::queue();
+    let (turns, mut ejections) = Turns::new(settings.events);
+    let turns = Arc::new(turns);
+    let (suspects, suspected) = suspects::queue(&turns);
     let (stop, stopped) = oneshot::channel();
     let table = Arc::clone(table);
     let probe = move || {
@@ -61,7 +67,9 @@ pub fn start(table: &Arc<Table>, settings: Settings) -> io::Result<(Suspects, Ch
             .enable_all()
             .build_local(runtime::LocalOptions::default())?;
         runtime.block_on(async {
-            let checker = Checker::new(table, settings, suspected);
+            let told = Arc::clone(&turns);
+            spawn_local(async move { ejections.follow(&told).await });
+            let checker = Checker::new(table, settings.at_once, turns, suspected);
             tokio::select! {
                 // An error says that nobody is left who could stop it.
                 _ = stopped => (),

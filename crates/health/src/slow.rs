@@ -3,6 +3,8 @@
 
 use tidegate_table::{Pool, Server};
 
+use crate::turns::Turns;
+
 /// Among fewer servers nobody can be told to be the odd one.
 const FEWEST: usize = 3;
 /// What a server has to be slower than the median at least, in microseconds: among servers that
@@ -12,7 +14,7 @@ const MARGIN: u64 = 5_000;
 /// Ejects the servers of a pool whose average latency is too far above the median, the slowest
 /// first, as far as the pool's `max_share` goes. `now` is in milliseconds of the clock that
 /// failures are told by.
-pub(crate) fn eject(pool: &Pool, now: u64) {
+pub(crate) fn eject(pool: &Pool, now: u64, turns: &Turns) {
     let known = pool.servers.iter().filter_map(|server| Some((latency(server, now)?, server)));
     let mut known: Vec<_> = known.collect();
     if known.len() < FEWEST {
@@ -24,6 +26,7 @@ pub(crate) fn eject(pool: &Pool, now: u64) {
     let most = median.saturating_mul(factor).max(median + MARGIN);
     for (latency, server) in known.iter().rev().take_while(|(latency, _)| *latency > most) {
         if let Some(millis) = pool.eject(server, now) {
+            turns.ejected(&server.state, millis, "it is far slower than its pool");
             let (upstream, server) = (&pool.name, server.state.label());
             let (latency_us, median_us) = (latency, median);
             tracing::warn!(%upstream, %server, latency_us, median_us, millis, "server is ejected: it is far slower than its pool");
@@ -44,6 +47,7 @@ fn latency(server: &Server, now: u64) -> Option<u64> {
 mod tests {
     use std::sync::Arc;
 
+    use tidegate_events::Hub;
     use tidegate_model::{
         Address, Name, ServerSpec, UpstreamSpec,
         upstream::{EjectSpec, Share},
@@ -51,6 +55,10 @@ mod tests {
     use tidegate_table::{Parts, PoolLive, ServerState, Source};
 
     use super::*;
+
+    fn turns() -> Turns {
+        Turns::new(Hub::new()).0
+    }
 
     /// A pool whose servers have these latencies in milliseconds.
     fn pool(latencies: &[u64], max_share: u16) -> Pool {
@@ -92,7 +100,7 @@ mod tests {
 
     fn ejected_of(latencies: &[u64], max_share: u16) -> Vec<usize> {
         let pool = pool(latencies, max_share);
-        eject(&pool, 1_000);
+        eject(&pool, 1_000, &turns());
         ejected(&pool, 1_000)
     }
 
@@ -116,12 +124,12 @@ mod tests {
     #[test]
     fn a_server_that_comes_back_is_not_judged_by_what_it_was() {
         let pool = pool(&[10, 10, 10, 200], 100);
-        eject(&pool, 1_000);
+        eject(&pool, 1_000, &turns());
         assert_eq!(ejected(&pool, 30_000), [3]);
         for server in &pool.servers[..3] {
             server.state.latency.observe(10_000, 31_000);
         }
-        eject(&pool, 31_000);
+        eject(&pool, 31_000, &turns());
         assert_eq!(ejected(&pool, 31_000), [0; 0]);
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     facts::Facts,
     probe::{Fault, Found, Inquirer, Subject},
     schedule::{Newcomer, Schedule},
+    turns::Turns,
 };
 
 /// So often at most it is said that probes cannot be made.
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) places: Semaphore,
     pub(crate) inquirer: Inquirer,
     pub(crate) random: RefCell<fastrand::Rng>,
+    /// Where it is told what probes change.
+    pub(crate) turns: Arc<Turns>,
     complained: Cell<Option<Instant>>,
 }
 
@@ -54,11 +57,12 @@ pub(crate) struct Watch {
 }
 
 impl Shared {
-    pub(crate) fn new(at_once: usize) -> Self {
+    pub(crate) fn new(at_once: usize, turns: Arc<Turns>) -> Self {
         Self {
             places: Semaphore::new(at_once.clamp(1, Semaphore::MAX_PERMITS)),
             inquirer: Inquirer::default(),
             random: RefCell::default(),
+            turns,
             complained: Cell::new(None),
         }
     }
@@ -186,11 +190,11 @@ impl Watch {
                     health.suspect();
                 }
             }
-            Ok(detail) => facts.take_note(epoch, true, &detail, confirms),
+            Ok(detail) => facts.take_note(&self.shared.turns, epoch, true, &detail, confirms),
             Err(Fault::Server(detail)) => {
                 // A request that failed while the probe ran bears it out as well.
                 let confirms = health.begin_probe() || confirms;
-                facts.take_note(epoch, false, &detail, confirms);
+                facts.take_note(&self.shared.turns, epoch, false, &detail, confirms);
             }
         }
         let is_between = health.is_between();

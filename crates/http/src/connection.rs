@@ -66,14 +66,14 @@ async fn serve(worker: Rc<Worker>, listener: Rc<Listener>, socket: Socket, peer:
     }
     let mut patience = listener.settings.timeouts.header;
     loop {
-        if conn.ahead().is_empty() && !wait(&mut conn, &timer, worker.patience(patience)).await {
+        if conn.ahead().is_empty() && !wait(&mut conn, &timer, &listener, patience).await {
             return;
         }
         let side = Side { worker: &worker, listener: &listener, from: &from, timer: &timer };
         let client = Client { side, conn: &mut conn };
         // In a box, so that a connection that waits does not carry the room for a request.
         match Box::pin(turn(client)).await {
-            Turn::Next if worker.is_stopping() && conn.ahead().is_empty() => return,
+            Turn::Next if listener.is_closing() && conn.ahead().is_empty() => return,
             Turn::Next => patience = listener.settings.timeouts.keepalive,
             Turn::Nothing => (),
             Turn::Close => {
@@ -117,15 +117,20 @@ async fn introduced(
 }
 
 /// Waits for the first byte of a request; `false` when there will be none.
-async fn wait(conn: &mut Conn<Socket>, timer: &Timer, patience: Duration) -> bool {
-    timer.set(patience);
-    timer.set_idle(true);
+async fn wait(
+    conn: &mut Conn<Socket>,
+    timer: &Timer,
+    listener: &Listener,
+    patience: Duration,
+) -> bool {
+    timer.set(listener.patience(patience));
+    timer.set_idle(Some(listener.group()));
     let came = poll_fn(|cx| match conn.end.poll_readable(cx) {
         Poll::Ready(readable) => Poll::Ready(readable.is_ok()),
         Poll::Pending => timer.poll_expired(cx).map(|()| false),
     });
     let came = came.await;
-    timer.set_idle(false);
+    timer.set_idle(None);
     came
 }
 

@@ -251,7 +251,7 @@ impl<'e, 'c, 'm> Exchange<'e, 'c, 'm> {
             progress,
             worker,
             // A client that has more to send than the server wanted cannot go on after this.
-            keep: self.this.job.keep_alive && self.sending.is_done() && !worker.is_stopping(),
+            keep: self.this.job.keep_alive && self.sending.is_done() && !side.listener.is_closing(),
         };
         let end = &mut conn.end;
         let polled = self.server.poll_head(cx, &worker.scratch, MAX_RESPONSE_HEAD, |cx, bytes| {

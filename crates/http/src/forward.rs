@@ -175,8 +175,7 @@ impl<'c> Forwarding<'c> {
     }
 
     fn answered(&mut self, pool: &Pool, pick: &Pick<'_>, answered: Answered) -> Next {
-        pick.answered();
-        self.watch(pool, pick, answered.status >= 500);
+        self.has_answered(pool, pick, answered.status >= 500);
         self.note(pick, Attempt::Answered);
         self.passed(pool, pick, answered);
         Next::Turn(if answered.keep_client { Turn::Next } else { Turn::Close })
@@ -247,12 +246,22 @@ impl<'c> Forwarding<'c> {
     fn blame(&mut self, pool: &Pool, pick: &Pick<'_>, failure: &Failure) {
         let state = pick.lease.state();
         self.tries.failed.add(state.id());
-        let out = state.failed(&pick.server.spec, coarse_millis());
-        self.client.side.worker.shared.suspects.report(state);
+        let out = state.failed(&pick.server.spec, coarse_millis()) && !pool.is_single();
+        let suspects = &self.client.side.worker.shared.suspects;
+        suspects.report(state);
+        if out {
+            suspects.went_out(state, failure.cause.label(), &failure.reason);
+        }
         self.watch(pool, pick, true);
-        let what =
-            if out && !pool.is_single() { "server failed and is out" } else { "server failed" };
-        self.log(pick, failure, what);
+        self.log(pick, failure, if out { "server failed and is out" } else { "server failed" });
+    }
+
+    /// The server is there, whatever it had failed before.
+    fn has_answered(&self, pool: &Pool, pick: &Pick<'_>, bad: bool) {
+        if pick.answered() && !pool.is_single() {
+            self.client.side.worker.shared.suspects.came_back(pick.lease.state());
+        }
+        self.watch(pool, pick, bad);
     }
 
     /// An answer that was left for another server's. 403 and 404 are no failures.
@@ -260,8 +269,7 @@ impl<'c> Forwarding<'c> {
         self.note(pick, failure.cause);
         pick.server.state.cells.of(self.client.side.worker.index).codes.count(status);
         if matches!(failure.cause, Attempt::Http403 | Attempt::Http404) {
-            pick.answered();
-            self.watch(pool, pick, false);
+            self.has_answered(pool, pick, false);
             self.tries.failed.add(pick.lease.state().id());
         } else {
             self.blame(pool, pick, &failure);
@@ -274,6 +282,7 @@ impl<'c> Forwarding<'c> {
     fn watch(&self, pool: &Pool, pick: &Pick<'_>, bad: bool) {
         let Some(millis) = pool.answered(pick.server, bad, coarse_millis()) else { return };
         let worker = self.client.side.worker;
+        worker.shared.suspects.was_ejected(&pick.server.state, millis);
         if worker.may_log(Line::Failure) {
             let server = &**pick.server.state.label();
             tracing::warn!(upstream = %pool.name, server, millis, "server ejected for its answers");
@@ -298,8 +307,7 @@ impl<'c> Forwarding<'c> {
         mut server: Conn<Socket>,
         (mut head, kind): (Vec<u8>, Kind),
     ) -> Next {
-        pick.answered();
-        self.watch(pool, &pick, false);
+        self.has_answered(pool, &pick, false);
         let Pick { server: picked, lease, .. } = pick;
         let worker = self.client.side.worker.index;
         let cells = picked.state.cells.of(worker);
@@ -354,7 +362,7 @@ impl<'c> Forwarding<'c> {
         }
         let whole = self.job.body == tidegate_wire::Body::None;
         let keep_alive =
-            self.job.keep_alive && whole && status >= 500 && !side.worker.is_stopping();
+            self.job.keep_alive && whole && status >= 500 && !side.listener.is_closing();
         let answer = Answer { status, keep_alive, to_head: self.job.to_head };
         let limit = side.listener.settings.timeouts.send;
         let id = self.job.seen.id;

@@ -107,7 +107,7 @@ async fn refuse(client: Client<'_>, refused: Refused) -> Turn {
     let Client { side, conn } = client;
     refused.tell(&side);
     let Refused { status, keep_alive, to_head, mut seen, .. } = refused;
-    let keep_alive = keep_alive && !side.worker.is_stopping();
+    let keep_alive = keep_alive && !side.listener.is_closing();
     let answer = Answer { status, keep_alive, to_head };
     let limit = side.listener.settings.timeouts.send;
     let sent = answer::send(side.worker, conn, side.timer, limit, answer, &seen.id).await;

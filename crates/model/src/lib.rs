@@ -2,6 +2,7 @@
 //! dyups text form. Pure: no IO, no clock, no runtime.
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod address;
 pub mod drain;
 pub mod dyups;
@@ -12,6 +13,7 @@ pub mod template;
 pub mod units;
 pub mod upstream;
 
+pub use access::{Access, Role};
 pub use address::Address;
 pub use name::Name;
 pub use route::{HostPattern, PathPattern, Route};

@@ -126,7 +126,7 @@ impl PathPattern {
 /// `*` stands for any run of bytes; ASCII case does not matter, as in pool names. At most the
 /// product of both lengths in steps: a star that took too little takes one byte more, and stars
 /// before it are settled.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
+pub(crate) fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star = None;
     while t < text.len() {

@@ -24,7 +24,7 @@ use tokio::{
     net::UdpSocket,
 };
 
-use crate::{Bound, ListenAddress, ListenError, connect::late_port, listen::unbound};
+use crate::{Bound, ListenAddress, ListenError, Options, connect::late_port, listen::unbound};
 
 /// So much may wait for a worker that is busy with something else; the kernel caps it at
 /// net.core.rmem_max.
@@ -54,14 +54,21 @@ pub struct Way {
 ///
 /// # Errors
 /// When it is taken, also by another process of our own that would share it, or cannot be had.
-pub fn bind_datagrams(address: &ListenAddress, workers: usize) -> Result<Bound, ListenError> {
+pub fn bind_datagrams(
+    address: &ListenAddress,
+    options: &Options,
+    workers: usize,
+) -> Result<Bound, ListenError> {
     let bind = || {
         let address = ip(address)?;
         // As for TCP: a socket that shares nothing finds the holder, and fixes the port when any
         // will do.
-        let probe = shared_socket(address, false)?;
-        let fixed = probe.local_addr()?.as_socket().unwrap_or(address);
-        drop(probe);
+        let fixed = if options.beside {
+            address
+        } else {
+            let probe = shared_socket(address, false)?;
+            probe.local_addr()?.as_socket().unwrap_or(address)
+        };
         let sockets = (0..workers).map(|_| shared_socket(fixed, true).map(OwnedFd::from));
         let sockets = sockets.collect::<io::Result<_>>()?;
         Ok(Bound { address: ListenAddress::Tcp(fixed), sockets })
@@ -278,7 +285,8 @@ mod tests {
     }
 
     fn one(address: &str) -> (SocketAddr, Datagrams) {
-        let mut bound = bind_datagrams(&listen_on(address), 1).expect("any port");
+        let mut bound =
+            bind_datagrams(&listen_on(address), &Options::default(), 1).expect("any port");
         let socket = bound.sockets.pop().expect("one");
         let datagrams = Datagrams::new(&bound.address, socket).expect("a runtime");
         (ip(&bound.address).expect("one"), datagrams)
@@ -286,9 +294,10 @@ mod tests {
 
     #[test]
     fn workers_share_a_port_that_nobody_else_gets() {
-        let bound = bind_datagrams(&listen_on("127.0.0.1:0"), 3).expect("any port");
+        let bound =
+            bind_datagrams(&listen_on("127.0.0.1:0"), &Options::default(), 3).expect("any port");
         assert_eq!(bound.sockets.len(), 3);
-        let again = bind_datagrams(&bound.address, 1);
+        let again = bind_datagrams(&bound.address, &Options::default(), 1);
         assert!(matches!(again, Err(ListenError::Taken(_))), "{again:?}");
     }
 

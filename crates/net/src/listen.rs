@@ -35,6 +35,9 @@ pub struct Options {
     pub user_timeout: Duration,
     /// A unix socket for its owner alone (mode 0600) instead of everybody.
     pub private: bool,
+    /// A listener of our own is at an address that includes this one, or is included by it, and gives
+    /// way to it.
+    pub beside: bool,
 }
 
 /// A bound address, with a socket for each worker.
@@ -84,10 +87,13 @@ pub(crate) fn unbound(address: &ListenAddress, error: io::Error) -> ListenError 
 fn bind_tcp(address: SocketAddr, options: &Options, workers: usize) -> io::Result<Bound> {
     // SO_REUSEPORT would let two processes share a port in silence: a socket without it finds the
     // holder, and fixes the port when any will do.
-    let probe = tcp_socket(address, options, false)?;
-    probe.listen(1)?;
-    let fixed = probe.local_addr()?.as_socket().unwrap_or(address);
-    drop(probe);
+    let fixed = if options.beside {
+        address
+    } else {
+        let probe = tcp_socket(address, options, false)?;
+        probe.listen(1)?;
+        probe.local_addr()?.as_socket().unwrap_or(address)
+    };
     let one = |_| -> io::Result<OwnedFd> {
         let socket = tcp_socket(fixed, options, true)?;
         socket.listen(BACKLOG)?;
@@ -109,17 +115,23 @@ fn tcp_socket(address: SocketAddr, options: &Options, shared: bool) -> io::Resul
         socket.set_only_v6(true)?;
     }
     socket.set_tcp_nodelay(true)?;
-    if !options.keepalive.is_zero() {
-        let probe_every = (options.keepalive / 4).max(Duration::from_secs(1));
-        socket.set_tcp_keepalive(
-            &TcpKeepalive::new().with_time(options.keepalive).with_interval(probe_every),
-        )?;
-    }
-    if !options.user_timeout.is_zero() {
-        socket.set_tcp_user_timeout(Some(options.user_timeout))?;
-    }
+    options.set_on(&SockRef::from(&socket))?;
     socket.bind(&address.into())?;
     Ok(socket)
+}
+
+impl Options {
+    fn set_on(&self, socket: &SockRef<'_>) -> io::Result<()> {
+        socket.set_keepalive(!self.keepalive.is_zero())?;
+        if !self.keepalive.is_zero() {
+            let probe_every = (self.keepalive / 4).max(Duration::from_secs(1));
+            socket.set_tcp_keepalive(
+                &TcpKeepalive::new().with_time(self.keepalive).with_interval(probe_every),
+            )?;
+        }
+        // Zero is the system's own.
+        socket.set_tcp_user_timeout(Some(self.user_timeout))
+    }
 }
 
 fn bind_unix(path: &Path, options: &Options, workers: usize) -> io::Result<Bound> {
@@ -175,6 +187,17 @@ impl Acceptor {
         match address {
             ListenAddress::Tcp(_) => TcpListener::from_std(socket.into()).map(Self::Tcp),
             ListenAddress::Unix(_) => UnixListener::from_std(socket.into()).map(Self::Unix),
+        }
+    }
+
+    /// Connections that come from now on inherit these.
+    ///
+    /// # Errors
+    /// When the system does not take them.
+    pub fn set_options(&self, options: &Options) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => options.set_on(&SockRef::from(listener)),
+            Self::Unix(_) => Ok(()),
         }
     }
 
@@ -252,6 +275,21 @@ mod tests {
         assert_eq!(bound.sockets.len(), 3);
         let again = bind(&bound.address, &Options::default(), 1);
         assert!(matches!(again, Err(ListenError::Taken(_))), "{again:?}");
+    }
+
+    #[test]
+    fn an_address_of_our_own_can_be_had_beside_one_that_includes_it() {
+        let ListenAddress::Tcp(part) =
+            bind(&any_port(), &Options::default(), 1).expect("any port").address
+        else {
+            panic!("asked for an IP address")
+        };
+        let whole = ListenAddress::Tcp(([0, 0, 0, 0], part.port()).into());
+        let part = ListenAddress::Tcp(part);
+        let _whole = bind(&whole, &Options::default(), 2).expect("it was free a moment ago");
+        assert!(matches!(bind(&part, &Options::default(), 2), Err(ListenError::Taken(_))));
+        let beside = Options { beside: true, ..Options::default() };
+        assert_eq!(bind(&part, &beside, 2).expect("it is ours").sockets.len(), 2);
     }
 
     #[test]

@@ -48,7 +48,7 @@ struct Entry {
     deadline: u64,
     queued: u64,
     waker: Option<Waker>,
-    idle: bool,
+    idle: Option<u32>,
 }
 
 /// One deadline, of one task. Freed when dropped.
@@ -77,20 +77,20 @@ impl Timers {
     pub fn timer(&self) -> Timer {
         let mut inner = self.0.borrow_mut();
         let key = inner.free.pop().unwrap_or_else(|| {
-            inner.entries.push(Entry { deadline: NEVER, queued: NEVER, waker: None, idle: false });
+            inner.entries.push(Entry { deadline: NEVER, queued: NEVER, waker: None, idle: None });
             u32::try_from(inner.entries.len() - 1).expect("descriptors run out long before")
         });
         Timer { timers: self.clone(), key }
     }
 
-    /// Brings the deadlines of all idle timers forward to `after` from now.
-    pub fn hurry_idle(&self, after: Duration) {
+    /// Brings the deadlines of idle timers of that group forward to `after` from now.
+    pub fn hurry_idle(&self, group: u32, after: Duration) {
         let inner = &mut *self.0.borrow_mut();
         let now = inner.now();
         let deadline = Inner::tick_after(now, after);
         for key in 0..inner.entries.len() {
             let entry = &mut inner.entries[key];
-            if entry.idle && entry.deadline > deadline {
+            if entry.idle == Some(group) && entry.deadline > deadline {
                 entry.deadline = deadline;
                 inner.queue_up(key, now);
             }
@@ -222,9 +222,10 @@ impl Timer {
         self.timers.0.borrow_mut().entries[self.key as usize].deadline = NEVER;
     }
 
-    /// Whether its owner only waits for something to do: see [`Timers::hurry_idle`].
-    pub fn set_idle(&self, idle: bool) {
-        self.timers.0.borrow_mut().entries[self.key as usize].idle = idle;
+    /// Whether its owner only waits for something to do, and to which group it belongs then: see
+    /// [`Timers::hurry_idle`].
+    pub fn set_idle(&self, group: Option<u32>) {
+        self.timers.0.borrow_mut().entries[self.key as usize].idle = group;
     }
 
     /// Ready when the deadline has passed; else the task is woken when it does.
@@ -251,7 +252,7 @@ impl Drop for Timer {
         let entry = &mut inner.entries[self.key as usize];
         entry.deadline = NEVER;
         entry.waker = None;
-        entry.idle = false;
+        entry.idle = None;
         // `queued` stays: the next owner is found through the old place in the queue, if any.
         inner.free.push(self.key);
     }
@@ -333,17 +334,20 @@ mod tests {
     }
 
     #[test]
-    fn idle_timers_can_be_hurried() {
+    fn idle_timers_of_a_group_can_be_hurried() {
         run(async {
             let timers = driven();
-            let (idle, busy) = (timers.timer(), timers.timer());
-            idle.set(Duration::from_secs(3_600));
-            idle.set_idle(true);
-            busy.set(Duration::from_secs(3_600));
-            timers.hurry_idle(millis(10));
+            let (idle, busy, other) = (timers.timer(), timers.timer(), timers.timer());
+            for timer in [&idle, &busy, &other] {
+                timer.set(Duration::from_secs(3_600));
+            }
+            idle.set_idle(Some(1));
+            other.set_idle(Some(2));
+            timers.hurry_idle(1, millis(10));
             tokio::select! {
                 () = idle.expired() => (),
                 () = busy.expired() => panic!("it was not idle"),
+                () = other.expired() => panic!("it is of another group"),
             }
         });
     }

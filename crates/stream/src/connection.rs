@@ -78,9 +78,9 @@ impl Client {
         self.from = introduced.map_err(|unopened| unopened.refusal().map(refused))?;
         let mut asked = None;
         if routing.needs_hello() {
-            timer.set_idle(true);
+            timer.set_idle(Some(listener.group()));
             let hello = opening.read(socket, &worker.scratch, timer, MAX_HELLO, server_name).await;
-            timer.set_idle(false);
+            timer.set_idle(None);
             asked = hello.map_err(|unopened| unopened.refusal().map(refused))?.name;
         }
         self.ahead = opening.into_bytes();

@@ -135,10 +135,13 @@ impl Forwarding {
             self.log_local(pool, pick, error);
         } else {
             self.note(pool, pick, cause);
-            let out = state.failed(&pick.server.spec, coarse_millis());
-            self.client.worker.shared.suspects.report(state);
+            let out = state.failed(&pick.server.spec, coarse_millis()) && !pool.is_single();
+            let suspects = &self.client.worker.shared.suspects;
+            suspects.report(state);
+            if out {
+                suspects.went_out(state, cause.label(), &error.to_string());
+            }
             self.watch(pool, pick, true);
-            let out = out && !pool.is_single();
             self.log(pool, pick, cause, error, ended.unwrap_or("another server is asked"), out);
         }
         ended
@@ -146,7 +149,9 @@ impl Forwarding {
 
     /// From here on it is a tunnel like any other.
     fn carry(mut self, pool: &Pool, pick: Pick<'_>, server: Socket) {
-        pick.answered();
+        if pick.answered() && !pool.is_single() {
+            self.client.worker.shared.suspects.came_back(pick.lease.state());
+        }
         self.watch(pool, &pick, false);
         self.note(pool, &pick, Attempt::Answered);
         self.client.count(&pool.live, 200);
@@ -201,6 +206,7 @@ impl Forwarding {
     /// Counts towards ejection.
     fn watch(&self, pool: &Pool, pick: &Pick<'_>, bad: bool) {
         let Some(millis) = pool.answered(pick.server, bad, coarse_millis()) else { return };
+        self.client.worker.shared.suspects.was_ejected(&pick.server.state, millis);
         if self.client.worker.may_log(Line::Failure) {
             let server = &**pick.server.state.label();
             tracing::warn!(upstream = %pool.name, server, millis, "server ejected for its answers");

@@ -5,32 +5,25 @@
 
 mod leading;
 mod link;
+mod receiving;
 mod recent;
 mod session;
 mod unanswered;
 
-use std::{
-    cell::RefCell,
-    future::poll_fn,
-    io,
-    rc::Rc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{cell::RefCell, io, rc::Rc, task::Context, time::Duration};
 
 use tidegate_model::Name;
 use tidegate_net::{Datagrams, Timer, Way, coarse_millis};
-use tidegate_worker::{Line, Listener, UdpCells, Worker};
+use tidegate_worker::{Line, Listener, Service, UdpCells, Worker};
 
 use link::is_fault;
 use recent::Recent;
 use session::{End, Session};
 
+pub use receiving::serve;
+
 /// After so many datagrams of one socket others get their turn.
 const TURN: usize = 64;
-
-/// When receiving fails for want of memory, so long nothing is received.
-const BACK_OFF: Duration = Duration::from_millis(50);
 
 /// The settings of a udp listener.
 #[derive(Clone, Debug)]
@@ -45,89 +38,79 @@ pub struct UdpSettings {
     pub responses: u32,
 }
 
-/// One worker's part of a udp listener.
+/// One worker's part of a udp listener, as it was set at one time.
 struct Engine {
     worker: Rc<Worker>,
     listener: Rc<Listener>,
     settings: UdpSettings,
-    datagrams: Datagrams,
+    datagrams: Rc<Datagrams>,
     sessions: RefCell<Recent<Rc<Session>>>,
     /// For the session that is silent for longest.
     timer: Timer,
 }
 
-/// Serves datagrams until the worker ends.
-pub async fn serve(
-    worker: Rc<Worker>,
-    listener: Rc<Listener>,
-    settings: UdpSettings,
-    datagrams: Datagrams,
-) {
-    let timer = worker.timers.timer();
-    let sessions = RefCell::default();
-    let engine = Rc::new(Engine { worker, listener, settings, datagrams, sessions, timer });
-    loop {
-        let error = poll_fn(|cx| engine.poll(cx)).await;
-        engine.cannot_receive(&error);
-        tokio::time::sleep(BACK_OFF).await;
-    }
-}
-
 impl Engine {
-    /// Takes what has come. Ready only with an error.
-    fn poll(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let mut lent = self.worker.scratch.lend();
-        for _ in 0..TURN {
-            match self.datagrams.poll_receive(cx, &mut lent) {
-                Poll::Ready(Ok((length, way))) => self.heard(way, &lent[..length]),
-                Poll::Ready(Err(error)) => return Poll::Ready(error),
-                Poll::Pending => {
-                    self.end_silent(cx);
-                    return Poll::Pending;
-                }
-            }
-        }
-        self.end_silent(cx);
-        cx.waker().wake_by_ref();
-        Poll::Pending
+    fn new(
+        worker: &Rc<Worker>,
+        datagrams: &Rc<Datagrams>,
+        service: &Service<UdpSettings>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            worker: Rc::clone(worker),
+            listener: Rc::clone(&service.listener),
+            settings: service.engine.clone(),
+            datagrams: Rc::clone(datagrams),
+            sessions: RefCell::default(),
+            timer: worker.timers.timer(),
+        })
     }
 
-    /// A client has sent a datagram.
-    fn heard(self: &Rc<Self>, way: Way, datagram: &[u8]) {
+    /// The session of a client that has sent something.
+    fn session_of(&self, way: &Way) -> Option<Rc<Session>> {
+        self.sessions.borrow_mut().touch(way).map(Rc::clone)
+    }
+
+    /// The client of a session has sent a datagram.
+    fn heard(self: &Rc<Self>, session: &Rc<Session>, datagram: &[u8]) {
         let now = coarse_millis();
-        let found = self.sessions.borrow_mut().touch(&way).map(Rc::clone);
-        let Some(session) = found.or_else(|| self.open(way)) else {
-            return self.cells().dropped.add(1);
-        };
         session.heard(datagram, now);
         // What is kept is sent with what else is kept, should another server be needed.
         let unkept = (!session.keep(datagram, now)).then_some(datagram);
-        self.look_at_server(&session, now);
+        self.look_at_server(session, now);
         let sent = match session.send(datagram) {
-            Some(Err(error)) if is_fault(&error) => self.broken(&session, &error, unkept),
+            Some(Err(error)) if is_fault(&error) => self.broken(session, &error, unkept),
             Some(sent) => sent.is_ok(),
-            None => self.lead(&session, unkept),
+            None => self.lead(session, unkept),
         };
         let cells = self.cells();
         if sent { &cells.to_server } else { &cells.dropped }.add(1);
     }
 
-    /// A new session, unless the process stops. At the limit another one gives way; a worker that has
-    /// none to give up may open one all the same, or its clients would wait for those of others.
-    fn open(&self, way: Way) -> Option<Rc<Session>> {
-        if self.worker.is_stopping() {
-            return None;
-        }
-        if self.listener.live.open() >= self.settings.max_sessions {
-            let oldest = self.sessions.borrow().oldest().map(Rc::clone);
-            if let Some(oldest) = oldest {
-                self.cells().evicted.add(1);
-                self.end(&oldest, End::Evicted);
-            }
-        }
+    fn open(&self, way: Way) -> Rc<Session> {
         let session = Rc::new(Session::new(way, &self.worker, &self.listener));
         self.sessions.borrow_mut().insert(way, Rc::clone(&session));
-        Some(session)
+        session
+    }
+
+    /// The session that was not heard of for longest gives way to another one; `false` when there is
+    /// none.
+    fn evict(&self) -> bool {
+        let oldest = self.oldest();
+        if let Some(oldest) = &oldest {
+            self.cells().evicted.add(1);
+            self.end(oldest, End::Evicted);
+        }
+        oldest.is_some()
+    }
+
+    fn oldest(&self) -> Option<Rc<Session>> {
+        self.sessions.borrow().oldest().map(Rc::clone)
+    }
+
+    fn end_all(&self) {
+        while let Some(oldest) = self.oldest() {
+            self.end(&oldest, End::Stop);
+        }
     }
 
     /// The server of a session has sent a datagram. `true`: it was the last one that is waited for.
@@ -147,8 +130,7 @@ impl Engine {
     /// time.
     fn end_silent(&self, cx: &Context<'_>) {
         loop {
-            let oldest = self.sessions.borrow().oldest().map(Rc::clone);
-            let Some(oldest) = oldest else {
+            let Some(oldest) = self.oldest() else {
                 return self.timer.clear();
             };
             let silent = Duration::from_millis(coarse_millis().saturating_sub(oldest.seen()));
@@ -180,12 +162,6 @@ impl Engine {
 /// What is open when its worker ends is cut.
 impl Drop for Engine {
     fn drop(&mut self) {
-        loop {
-            let oldest = self.sessions.borrow().oldest().map(Rc::clone);
-            match oldest {
-                Some(oldest) => self.end(&oldest, End::Stop),
-                None => return,
-            }
-        }
+        self.end_all();
     }
 }

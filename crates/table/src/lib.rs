@@ -39,7 +39,7 @@ pub use history::{Bounds, Page, Past, PastPool};
 pub use journal::record::Unreadable;
 pub use live::{Attempt, Close, PoolCells, PoolLive, Series, SeriesKey, ServerCells};
 pub use pool::{Ask, NoServer, Parts, Pick, Pool, Server, Source, Standing, Target};
-pub use published::{ChangeTotals, Outcome, Reader};
+pub use published::{ChangeTotals, Committed, Outcome, Reader};
 pub use recovery::{OpenError, Recovered};
 pub use snapshot::{Filed, Pools, Routes, Snapshot};
 pub use state::{Lease, ServerState};

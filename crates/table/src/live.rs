@@ -229,6 +229,12 @@ impl PoolLive {
         Arc::clone(series.or_insert_with(|| Arc::new(PerWorker::new(self.workers))))
     }
 
+    /// Drops the series of a listener that is no more.
+    pub(crate) fn forget(&self, listener: &str) {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        requests.retain(|(of, _), _| &**of != listener);
+    }
+
     /// Every series, with its listener and route.
     pub fn all_series(&self) -> Vec<(SeriesKey, Arc<Series>)> {
         let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);

@@ -103,13 +103,13 @@ pub struct Pick<'p> {
 
 impl Pick<'_> {
     /// Its server has answered. One that was picked although nobody was well is well, after all,
-    /// unless it has failed since.
-    pub fn answered(&self) {
+    /// unless it has failed since. `true` when that brought it back.
+    pub fn answered(&self) -> bool {
         let Self { server, overlooked, at, .. } = self;
         if *overlooked && !server.state.has_failed_since(*at) {
-            server.state.recover(&server.spec);
+            server.state.recover(&server.spec)
         } else {
-            server.state.answered(&server.spec);
+            server.state.answered(&server.spec)
         }
     }
 

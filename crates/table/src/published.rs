@@ -18,12 +18,14 @@ use crate::{
     change::{Applied, Origin, Refused},
     departed::{Departed, Departure},
     head::Staged,
+    journal::record::Changed,
     snapshot::Snapshot,
 };
 
 type TellLeft = Arc<dyn Fn(&[Departure]) + Send + Sync>;
 type TellChanged = Arc<dyn Fn(&[Name]) + Send + Sync>;
 type TellDrains = Arc<dyn Fn() + Send + Sync>;
+type TellApplied = Arc<dyn Fn(&Committed<'_>) + Send + Sync>;
 
 /// Who is told of each new snapshot.
 #[derive(Clone, Default)]
@@ -31,6 +33,7 @@ struct Told {
     left: Vec<TellLeft>,
     changed: Vec<TellChanged>,
     drains: Vec<TellDrains>,
+    applied: Vec<TellApplied>,
 }
 
 /// The newest snapshot for one worker: a pointer comparison as long as nothing changes. It keeps the
@@ -81,12 +84,48 @@ pub struct ChangeTotals {
     pub seconds: Totals,
 }
 
+/// A change that everybody sees now.
+#[derive(Clone, Copy, Debug)]
+pub struct Committed<'c> {
+    pub generation: u64,
+    /// As the journal has it, in milliseconds since 1970.
+    pub at: u64,
+    pub origin: Origin,
+    pub caller: &'c str,
+    pub reason: Option<&'c str>,
+    /// The pools it touched, deleted ones too.
+    pub changed: &'c [Name],
+    /// Servers that joined and left.
+    pub added: usize,
+    pub removed: usize,
+    pub drains_changed: bool,
+    /// What was seen until now, and from now on.
+    pub before: &'c Snapshot,
+    pub after: &'c Snapshot,
+}
+
 /// What is on its way to be published.
 #[derive(Debug)]
 pub(crate) struct Proposal {
     pub(crate) staged: Staged,
-    pub(crate) origin: Origin,
+    pub(crate) by: By,
     pub(crate) begun: Instant,
+}
+
+/// Whose change it is, as its record says.
+#[derive(Clone, Debug)]
+pub(crate) struct By {
+    pub(crate) at: u64,
+    pub(crate) origin: Origin,
+    pub(crate) caller: String,
+    pub(crate) reason: Option<String>,
+}
+
+impl By {
+    pub(crate) fn of(record: &Changed) -> Self {
+        let Changed { at, origin, caller, reason, .. } = record;
+        Self { at: *at, origin: *origin, caller: caller.clone(), reason: reason.clone() }
+    }
 }
 
 pub(crate) struct Published {
@@ -147,19 +186,37 @@ impl Published {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).drains.push(tell);
     }
 
+    pub(crate) fn on_applied(&self, tell: TellApplied) {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).applied.push(tell);
+    }
+
     /// Makes a staged state the one that everybody sees.
     pub(crate) fn publish(&self, proposal: Proposal) -> Applied {
-        let Proposal { staged, origin, begun } = proposal;
+        let Proposal { staged, by, begun } = proposal;
         staged.settle();
         let generation = staged.generation();
         let left: Vec<_> = staged.leaving.into_values().collect();
         for departure in &left {
             departure.state.leave();
         }
-        self.current.store(staged.head.snapshot);
+        let after = staged.head.snapshot;
+        let before = self.current.swap(Arc::clone(&after));
         let visible = begun.elapsed();
-        self.tell(&left, &staged.changed, staged.drains_changed);
-        self.applied(origin, visible);
+        let committed = Committed {
+            generation,
+            at: by.at,
+            origin: by.origin,
+            caller: &by.caller,
+            reason: by.reason.as_deref(),
+            changed: &staged.changed,
+            added: staged.added,
+            removed: left.len(),
+            drains_changed: staged.drains_changed,
+            before: &before,
+            after: &after,
+        };
+        self.tell(&left, &committed);
+        self.applied(by.origin, visible);
         self.settled();
         Applied {
             generation,
@@ -172,7 +229,8 @@ impl Published {
         }
     }
 
-    fn tell(&self, left: &[Departure], changed: &[Name], drains_changed: bool) {
+    fn tell(&self, left: &[Departure], committed: &Committed<'_>) {
+        let Committed { changed, drains_changed, .. } = *committed;
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if !left.is_empty() {
             told.left.iter().for_each(|tell| tell(left));
@@ -183,6 +241,7 @@ impl Published {
         if drains_changed {
             told.drains.iter().for_each(|tell| tell());
         }
+        told.applied.iter().for_each(|tell| tell(committed));
     }
 
     fn applied(&self, origin: Origin, visible: Duration) {

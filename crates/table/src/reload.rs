@@ -11,7 +11,7 @@ use crate::{
     journal::record::{self, Changed},
     plan,
     precedence::{self, Verdict},
-    published::{Proposal, Published},
+    published::{By, Proposal, Published},
     recovery::Book,
     snapshot::Routes,
 };
@@ -112,7 +112,7 @@ pub(crate) fn rebuild(
     let staged = stage.finish();
     let record = file_record(head, std::mem::take(&mut verdict.effects), caller);
     let payload = record.payload().into();
-    let proposal = Proposal { staged, origin: Origin::File, begun };
+    let proposal = Proposal { staged, by: By::of(&record), begun };
     Ok(Some(Rebuilt { proposal, record, payload, verdict, routes_changed }))
 }
 

@@ -151,12 +151,9 @@ impl ServerState {
 
     /// Whether failures keep it out of rotation at `now`.
     pub fn is_failed(&self, spec: &ServerSpec, now: u64) -> bool {
-        let failures = &self.failures;
-        let fails = failures.fails.load(Relaxed);
-        fails > 0
-            && spec.max_fails > 0
-            && fails >= spec.max_fails
-            && now.saturating_sub(failures.checked.load(Relaxed)) <= spec.fail_timeout.as_millis()
+        self.has_failed(spec)
+            && now.saturating_sub(self.failures.checked.load(Relaxed))
+                <= spec.fail_timeout.as_millis()
     }
 
     /// Told at a pick. After `fail_timeout` exactly one request becomes the probe of a failed
@@ -199,24 +196,31 @@ impl ServerState {
         failures.fails.fetch_add(1, Relaxed) + 1 == spec.max_fails
     }
 
-    /// An answer came. Only one that was asked for after the last failure clears the count.
-    pub fn answered(&self, spec: &ServerSpec) {
+    /// An answer came. Only one that was asked for after the last failure clears the count. `true`
+    /// when it brought the server back.
+    pub fn answered(&self, spec: &ServerSpec) -> bool {
         let failures = &self.failures;
-        if failures.fails.load(Relaxed) > 0
+        failures.fails.load(Relaxed) > 0
             && failures.accessed.load(Relaxed) < failures.checked.load(Relaxed)
-        {
-            self.recover(spec);
-        }
+            && self.recover(spec)
     }
 
     /// It has answered a request, or passed a probe, although failures kept it out: they are
-    /// forgotten.
-    pub fn recover(&self, spec: &ServerSpec) {
-        let fails = self.fails();
-        if fails > 0 && spec.max_fails > 0 && fails >= spec.max_fails {
+    /// forgotten. `true` when it was out until now.
+    pub fn recover(&self, spec: &ServerSpec) -> bool {
+        let was_out = self.has_failed(spec);
+        if was_out {
             self.health.ramp();
         }
-        self.forget_failures();
+        // Another worker may have been first.
+        self.failures.fails.swap(0, Relaxed) > 0 && was_out
+    }
+
+    /// Whether failures have put it out of rotation, and nothing has brought it back so far. After
+    /// `fail_timeout` it may be tried, and is still that.
+    pub fn has_failed(&self, spec: &ServerSpec) -> bool {
+        let fails = self.fails();
+        fails > 0 && spec.max_fails > 0 && fails >= spec.max_fails
     }
 
     /// Its failures are forgotten.

@@ -27,7 +27,7 @@ use crate::{
         thread::Journal,
     },
     live::PoolLive,
-    published::{ChangeTotals, Proposal, Published, Reader},
+    published::{By, ChangeTotals, Committed, Proposal, Published, Reader},
     recovery::{self, Book, OpenError, Recovered},
     reload::{First, Rebuilt, first, rebuild},
     snapshot::Snapshot,
@@ -126,10 +126,10 @@ impl Table {
         };
         let begun = Instant::now();
         let (head, operations) = self.expand(head, &change).await.inspect_err(refused)?;
-        let staged = self.stage(&head, change, operations).inspect_err(refused)?;
-        let Planned { staged, record } = staged;
+        let planned = self.stage(&head, change, operations).inspect_err(refused)?;
+        let Planned { staged, record } = planned;
         let payload: Arc<[u8]> = record.payload().into();
-        let proposal = Proposal { staged, origin, begun };
+        let proposal = Proposal { staged, by: By::of(&record), begun };
         self.commit(head, proposal, &record, room, payload).await
     }
 
@@ -203,9 +203,20 @@ impl Table {
         self.published.on_drains(Arc::new(tell));
     }
 
+    /// `tell` is called with each change, under the same terms.
+    pub fn on_applied(&self, tell: impl Fn(&Committed<'_>) + Send + Sync + 'static) {
+        self.published.on_applied(Arc::new(tell));
+    }
+
     /// Where requests are counted that found no pool.
     pub fn nowhere(&self) -> &Arc<PoolLive> {
         &self.nowhere
+    }
+
+    /// Drops what was counted of the requests of a listener that is no more.
+    pub fn forget_listener(&self, listener: &str) {
+        self.nowhere.forget(listener);
+        self.snapshot().pools.values().for_each(|pool| pool.live.forget(listener));
     }
 
     /// What became of all changes so far.
@@ -235,7 +246,7 @@ impl Table {
         room: Option<OwnedSemaphorePermit>,
         payload: Arc<[u8]>,
     ) -> Result<Applied, Refused> {
-        let (next, origin) = (proposal.staged.head.clone(), proposal.origin);
+        let next = proposal.staged.head.clone();
         self.published.departed.add(&proposal.staged.leaving);
         // Before the journal can say where it is.
         self.history.push(Entry::of(record, Arc::clone(&payload)));
@@ -244,6 +255,7 @@ impl Table {
             // Still under the lock: changes are published in the order in which they were built.
             return Ok(self.published.publish(proposal));
         };
+        let origin = proposal.by.origin;
         let answer = journal.stage(proposal, payload, room).inspect_err(|refused| {
             self.history.revert(head.snapshot.generation);
             self.published.refused(origin, refused);

@@ -7,6 +7,7 @@
 mod access;
 mod carry;
 mod dial;
+mod door;
 mod identity;
 mod ledger;
 mod listener;
@@ -17,6 +18,7 @@ mod worker;
 pub use access::{AccessLog, Format, MAX_TEXT, Record};
 pub use carry::{Ends, Opened, carry};
 pub use dial::{announce, dial};
+pub use door::{Door, Service, Stay};
 pub use identity::RequestId;
 pub use ledger::{Ledger, Tunnels};
 pub use listener::{

@@ -12,15 +12,14 @@ use std::{
     time::Duration,
 };
 
-use ipnet::IpNet;
-use tidegate_metrics::{Counter, Gauge, PerWorker};
-use tidegate_net::{Acceptor, Peer, Socket, is_local_error};
-use tokio::sync::Notify;
-
 use crate::{
+    door::{Door, Stay},
     ledger::{Ledger, Tunnels},
     worker::{Line, Worker},
 };
+use ipnet::IpNet;
+use tidegate_metrics::{Counter, Gauge, PerWorker};
+use tidegate_net::{Acceptor, Peer, Socket, is_local_error};
 
 /// When descriptors have run out, so long nothing is accepted.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -91,12 +90,12 @@ pub struct UdpCells {
     pub dropped: Counter,
 }
 
-/// A listener as one worker knows it.
+/// A listener as one worker knows it, and as it was set when a connection came in.
 #[derive(Debug)]
 pub struct Listener {
-    pub index: usize,
     pub live: Arc<ListenerLive>,
     pub settings: Settings,
+    pub stay: Rc<Stay>,
 }
 
 /// A connection, or a session, counted while it lasts.
@@ -114,6 +113,24 @@ impl Settings {
     /// Whether a connection of that peer's has to begin with a PROXY header.
     pub(crate) fn awaits_proxy(&self, peer: &Peer) -> bool {
         self.accept_proxy && peer.ip().is_some_and(|ip| self.trusts(ip))
+    }
+}
+
+impl Listener {
+    /// From now on connections end with their current request; those that wait for one, within a
+    /// moment.
+    pub fn is_closing(&self) -> bool {
+        self.stay.is_over()
+    }
+
+    /// How long a connection may wait for a request, of the time it has as a rule.
+    pub fn patience(&self, usual: Duration) -> Duration {
+        self.stay.patience(usual)
+    }
+
+    /// The group of its connections' timers while they wait for a request.
+    pub fn group(&self) -> u32 {
+        self.stay.number()
     }
 }
 
@@ -175,31 +192,39 @@ pub struct Accepted {
     pub is_full: bool,
 }
 
-/// Accepts until `close` is told, then takes what is still in the queue and closes the socket.
+/// Accepts until the door is closed, then takes what is still in the queue for whoever served last.
 /// `take` begins to serve a connection and returns at once.
-pub async fn accept(
+pub async fn accept<E>(
     worker: Rc<Worker>,
-    listener: Rc<Listener>,
-    acceptor: Acceptor,
-    close: Rc<Notify>,
-    take: impl Fn(Accepted),
+    acceptor: Rc<Acceptor>,
+    door: Rc<Door<E>>,
+    take: impl Fn(&E, Accepted),
 ) {
-    let mut told = std::pin::pin!(close.notified());
+    let Some(mut service) = door.service() else { return };
     loop {
+        let mut changed = std::pin::pin!(door.changed());
         let next = poll_fn(|cx| match acceptor.poll_accept(cx) {
             Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
-            Poll::Pending => told.as_mut().poll(cx).map(|()| None),
+            Poll::Pending => changed.as_mut().poll(cx).map(|()| None),
         });
-        match next.await {
+        let accepted = next.await;
+        let newest = door.service();
+        let is_closed = newest.is_none();
+        if let Some(newest) = newest {
+            service = newest;
+        }
+        let listener = &service.listener;
+        match accepted {
             Some(Ok((socket, peer))) => {
                 let limit = listener.settings.max_connections;
                 let is_full = limit > 0 && listener.live.open() >= limit;
-                let open = Open::new(&listener, worker.index);
-                let (worker, listener) = (Rc::clone(&worker), Rc::clone(&listener));
-                take(Accepted { worker, listener, socket, peer, open, is_full });
+                let open = Open::new(listener, worker.index);
+                let (worker, listener) = (Rc::clone(&worker), Rc::clone(listener));
+                take(&service.engine, Accepted { worker, listener, socket, peer, open, is_full });
             }
-            Some(Err(error)) => refused(&worker, &listener, &error).await,
-            None => return,
+            Some(Err(error)) => refused(&worker, listener, &error).await,
+            None if is_closed => return,
+            None => (),
         }
     }
 }

@@ -122,13 +122,13 @@ pub async fn introduce(
     opening: &mut Opening,
 ) -> Result<Introduction, Unopened<BadProxy>> {
     let stranger = Introduction::of(peer);
-    timer.set(worker.patience(listener.settings.timeouts.header));
+    timer.set(listener.patience(listener.settings.timeouts.header));
     if !listener.settings.awaits_proxy(&peer) {
         return Ok(stranger);
     }
-    timer.set_idle(true);
+    timer.set_idle(Some(listener.group()));
     let read = opening.read(socket, &worker.scratch, timer, proxy::MAX, proxy::parse).await;
-    timer.set_idle(false);
+    timer.set_idle(None);
     let (source, length) = read?;
     opening.0.drain(..length);
     Ok(match source {

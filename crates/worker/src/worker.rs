@@ -17,7 +17,13 @@ use tidegate_pool::{Budget, Idle};
 use tidegate_table::{PoolLive, Reader, Series, Snapshot, Table};
 use tidegate_tunnel::Register;
 
-use crate::{access::AccessLog, identity::RequestId, listener::Listener, memory::ReplayMemory};
+use crate::{
+    access::AccessLog,
+    door::Stay,
+    identity::RequestId,
+    listener::{Listener, ListenerLive},
+    memory::ReplayMemory,
+};
 
 /// How often idle connections are looked after.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -75,6 +81,7 @@ pub struct Totals {
 #[derive(Debug)]
 struct Known {
     series: Arc<Series>,
+    _listener: Arc<ListenerLive>,
     _route: Arc<str>,
     _live: Arc<PoolLive>,
 }
@@ -93,8 +100,6 @@ pub struct Worker {
     series: RefCell<HashMap<(usize, usize, usize), Known, RandomState>>,
     /// Whose turn it is among a pool's addresses to connect from.
     source: Cell<usize>,
-    /// While the process stops: how long a connection may wait for its next request.
-    linger: Cell<Option<Duration>>,
     lines: [Cell<(u64, u32)>; 2],
 }
 
@@ -110,7 +115,6 @@ impl Worker {
             date: RefCell::default(),
             series: RefCell::default(),
             source: Cell::new(0),
-            linger: Cell::new(None),
             lines: Default::default(),
             shared,
         })
@@ -143,20 +147,11 @@ impl Worker {
         self.shared.totals.of(self.index)
     }
 
-    /// From now on connections end with their current request; those that wait for one, within
-    /// `linger`.
-    pub fn stop(&self, linger: Duration) {
-        self.linger.set(Some(linger));
-        self.timers.hurry_idle(linger);
-    }
-
-    pub fn is_stopping(&self) -> bool {
-        self.linger.get().is_some()
-    }
-
-    /// How long a connection may wait for a request, of the time it has as a rule.
-    pub fn patience(&self, usual: Duration) -> Duration {
-        self.linger.get().map_or(usual, |linger| linger.min(usual))
+    /// From now on connections of that stay end with their current request; those that wait for one,
+    /// within `linger`.
+    pub fn end(&self, stay: &Stay, linger: Duration) {
+        stay.end(linger);
+        self.timers.hurry_idle(stay.number(), linger);
     }
 
     pub fn request_id(&self) -> RequestId {
@@ -180,7 +175,8 @@ impl Worker {
         route: &Arc<str>,
         live: &Arc<PoolLive>,
     ) -> Arc<Series> {
-        let key = (listener.index, Arc::as_ptr(route).addr(), Arc::as_ptr(live).addr());
+        let of_listener = Arc::as_ptr(&listener.live).addr();
+        let key = (of_listener, Arc::as_ptr(route).addr(), Arc::as_ptr(live).addr());
         let mut known = self.series.borrow_mut();
         if let Some(known) = known.get(&key) {
             return Arc::clone(&known.series);
@@ -191,6 +187,7 @@ impl Worker {
         }
         let entry = Known {
             series: Arc::clone(&series),
+            _listener: Arc::clone(&listener.live),
             _route: Arc::clone(route),
             _live: Arc::clone(live),
         };

@@ -9,7 +9,7 @@ use axum::{
 use crate::caller::one_line;
 
 /// Why in full, beside dyups' own few words.
-const REASON: &str = "x-tidegate-reason";
+pub(super) const REASON: &str = "x-tidegate-reason";
 
 pub(super) fn text(status: StatusCode, body: impl Into<String>) -> Response {
     let body = body.into();

@@ -222,6 +222,7 @@ mod tests {
             name: name.into(),
             address: String::new(),
             protocol,
+            is_closed: false,
             connections_active: 0,
             connections_total: 0,
             tunnels: tidegate_worker::Tunnels::default(),

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use tidegate_admin::{Settings, Token};
+use tidegate_model::Access;
 use tidegate_net::ListenAddress;
 use tokio::net::UnixStream;
 
@@ -10,7 +11,7 @@ use crate::kit::{Site, any_port, body, code, exchange, header};
 
 fn settings() -> Settings {
     Settings {
-        tokens: vec![Token { name: "ops".into(), secret: "s3cret".into() }],
+        tokens: vec![Token::new("ops", "s3cret", Access::default())],
         hosts: vec!["tidegate".into()],
         dyups: true,
     }

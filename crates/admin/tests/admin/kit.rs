@@ -8,8 +8,9 @@ use std::{
 };
 
 use tidegate_admin::{
-    Admin, AdminListener, Facts, ListenerTotals, Settings, StatusSource, Totals, serve,
+    Admin, AdminListener, AuditLog, Facts, ListenerTotals, Settings, StatusSource, Totals, serve,
 };
+use tidegate_events::Hub;
 use tidegate_model::{Name, Route, UpstreamSpec, dyups};
 use tidegate_net::{ListenAddress, bind};
 use tidegate_operate::Operate;
@@ -90,7 +91,9 @@ impl Site {
             table,
             operate,
             tunnels,
-            settings,
+            settings: Arc::new(settings).into(),
+            audit: AuditLog::default(),
+            events: Hub::new(),
             status: Arc::new(Idle { serving: is_serving }),
             totals: Arc::new(Idle { serving: is_serving }),
         });
@@ -226,6 +229,7 @@ impl Totals for Idle {
             name: "edge".into(),
             address: "127.0.0.1:8080".into(),
             protocol: "http",
+            is_closed: false,
             connections_active: 3,
             connections_total: 5,
             tunnels: tidegate_worker::Tunnels::default(),

@@ -2,6 +2,7 @@
 
 mod checks;
 mod dyups;
+mod events;
 mod explain;
 mod guard;
 mod kit;

@@ -194,3 +194,13 @@ async fn a_metrics_listener_shows_metrics_and_probes_alone() {
     serving.await.expect("it ends without its sender");
     site.stop().await;
 }
+
+#[tokio::test]
+async fn a_process_without_a_file_has_nothing_to_read_again() {
+    let site = Site::with(&[]);
+    let answer = site.post("/api/v1/reload", "").await;
+    assert_eq!(code(&answer), "409");
+    assert_eq!(header(&answer, "content-type"), Some("application/problem+json"));
+    assert_eq!(body(&site.get("/api/v1/config").await), "{\"files\":[],\"config\":{}}");
+    assert_eq!(code(&site.get("/api/v1/reload").await), "405");
+}

@@ -1,4 +1,5 @@
 //! What the tests of a pool's keys have in common: one file with one pool, and what is said of it.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use tidegate_config::{Config, parse};
 use tidegate_model::{Span, UpstreamSpec};

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use tidegate_events::Hub;
 use tidegate_health::{Checks, Settings, Suspects, start};
 use tidegate_model::{
     Address, Name, Resolved, ServerSpec, Span, UpstreamSpec,
@@ -132,7 +133,8 @@ impl Stage {
         let file = FileState { pools: pools.collect(), ..FileState::default() };
         let (table, _) =
             Table::open(Options { workers: 1, ..Options::default() }, file).expect("it opens");
-        let (suspects, checks) = start(&table, Settings { at_once }).expect("a thread");
+        let (suspects, checks) =
+            start(&table, Settings { at_once, events: Hub::new() }).expect("a thread");
         Self { table, suspects, checks }
     }
 

@@ -208,7 +208,11 @@ impl Engine {
         let mut out = false;
         if let Some(server) = pool.servers.iter().find(|one| one.state.id() == state.id()) {
             out = state.failed(&server.spec, coarse_millis()) && !pool.is_single();
-            self.worker.shared.suspects.report(state);
+            let suspects = &self.worker.shared.suspects;
+            suspects.report(state);
+            if out {
+                suspects.went_out(state, cause.label(), reason);
+            }
             self.watch(&pool, server, true);
         }
         let ended = session.tries.borrow_mut().failed(state, &pool.upstream.next, cause);
@@ -229,10 +233,13 @@ impl Engine {
             return;
         };
         let state = &server.state;
-        if link.overlooked && !state.has_failed_since(link.picked) {
-            state.recover(&server.spec);
+        let is_back = if link.overlooked && !state.has_failed_since(link.picked) {
+            state.recover(&server.spec)
         } else {
-            state.answered(&server.spec);
+            state.answered(&server.spec)
+        };
+        if is_back && !pool.is_single() {
+            self.worker.shared.suspects.came_back(state);
         }
         self.watch(pool, server, false);
     }
@@ -240,6 +247,7 @@ impl Engine {
     /// Counts towards ejection.
     fn watch(&self, pool: &Pool, server: &Server, bad: bool) {
         let Some(millis) = pool.answered(server, bad, coarse_millis()) else { return };
+        self.worker.shared.suspects.was_ejected(&server.state, millis);
         if self.worker.may_log(Line::Failure) {
             let server = &**server.state.label();
             tracing::warn!(upstream = %pool.name, server, millis, "server ejected for its answers");

@@ -133,7 +133,7 @@ impl Committer {
         drop(newest);
         for entry in batch {
             let refused = Refused::from(fault.clone());
-            self.published.refused(entry.proposal.origin, &refused);
+            self.published.refused(entry.proposal.by.origin, &refused);
             let _ = entry.reply.send(Err(refused));
         }
         self.published.settled();

@@ -90,6 +90,35 @@ fn changes_that_come_together_share_a_sync() {
 }
 
 #[test]
+fn who_follows_is_told_of_each_change_when_it_is_visible_and_not_before() {
+    let disk = Memory::default();
+    let table = open(&disk);
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let (telling, seen) = (Arc::clone(&told), Arc::downgrade(&table));
+    table.on_applied(move |committed| {
+        let visible = seen.upgrade().expect("it is open").snapshot().generation;
+        assert_eq!((visible, committed.after.generation), (committed.generation, visible));
+        assert_eq!(committed.before.generation + 1, visible);
+        let counts = (committed.added, committed.removed);
+        let by = (committed.origin, committed.caller.to_owned(), committed.reason.is_some());
+        telling.lock().expect("whole").push((committed.changed.to_vec(), counts, by));
+    });
+    run(async {
+        disk.platter().held = true;
+        let reason = Some("why".to_owned());
+        let change = started!(table.change(Change { reason, ..put("a", 1) }));
+        assert!(told.lock().expect("whole").is_empty(), "it is not on disk");
+        disk.let_go();
+        change.await.expect("it is applied");
+        table.change(delete("a")).await.expect("it is applied");
+    });
+    let by = |has_reason| (Origin::Api, "a test".to_owned(), has_reason);
+    let a = vec![name("a")];
+    let expected = [(a.clone(), (1, 0), by(true)), (a, (0, 1), by(false))];
+    assert_eq!(*told.lock().expect("whole"), expected);
+}
+
+#[test]
 fn a_failed_write_refuses_everything_built_on_it_and_serving_goes_on() {
     let disk = Memory::default();
     let table = open(&disk);
