@@ -298,6 +298,9 @@ mod tests {
     use super::*;
 
     fn listeners(texts: &[&str]) -> Vec<Listener> {
+        if texts.is_empty() {
+            return Vec::new();
+        }
         let text: String = texts.iter().map(|text| format!("[[listener]]\n{text}\n")).collect();
         tidegate_config::parse("test", &text).expect("it is right").config.listeners
     }

@@ -106,7 +106,7 @@ fn a_generation_is_restored_as_a_new_one() {
     assert_eq!(edge.get("chat", "/").text(), "two");
     let path = "/api/v1/generations/1/restore";
     let (_, dry) = edge.json("POST", &format!("{path}?dry_run=true"), &Value::Null);
-    assert_eq!(dry["changed"], json!(["late", "chat"]), "{dry}");
+    assert_eq!(dry["changed"], json!(["chat", "late"]), "{dry}");
     let said = done(&edge, "POST", path, &json!({"reason": "as it was"}));
     assert_eq!(said["generation"], 4);
     let check = |edge: &Edge| {

@@ -58,7 +58,7 @@ impl Asked {
     pub(crate) async fn read(context: &Context, request: Request) -> Result<Self, Problem> {
         let (head, body) = request.into_parts();
         let caller = head.extensions.get::<Caller>().cloned().ok_or_else(Problem::not_found)?;
-        let body = json::bytes(context, body).await?;
+        let body = json::large(context, body).await?;
         Ok(Self { caller, head, body })
     }
 

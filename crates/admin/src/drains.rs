@@ -139,7 +139,7 @@ async fn try_begin(
     body: Body,
     audit: &mut Audit,
 ) -> Result<Response, Problem> {
-    let asked: Asked = json::read(context, body).await?;
+    let asked: Asked = json::read(body).await?;
     let (spec, force) = asked.parts();
     audit.upstream(&spec.upstream);
     audit.reason(spec.reason.as_deref());
@@ -193,7 +193,7 @@ async fn try_alter(
     body: Body,
     audit: &mut Audit,
 ) -> Result<Response, Problem> {
-    let (id, pace) = (number(id)?, json::read::<DrainChange>(context, body).await?);
+    let (id, pace) = (number(id)?, json::read::<DrainChange>(body).await?);
     find(context, caller, id, audit)?;
     let applied = change(context, caller, "alter", Operation::AlterDrain { id, pace }).await?;
     audit.applied(&applied);

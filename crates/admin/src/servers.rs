@@ -8,13 +8,12 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::{Deserialize, Deserializer, Serialize};
-use tidegate_model::{Address, Name, ServerSpec, Span, UpstreamSpec, upstream::ServerChange};
-use tidegate_table::{Attempt, Operation, Pool, Probed, Refused, ServerCells, Source, Subject};
-use utoipa::{
-    PartialSchema, ToSchema,
-    openapi::{OneOfBuilder, Ref, RefOr, Schema},
+use serde::{Deserialize, Serialize};
+use tidegate_model::{
+    Name, ServerSpec, Span, UpstreamSpec, schema::ServerOrAddress, upstream::ServerChange,
 };
+use tidegate_table::{Attempt, Operation, Pool, Probed, Refused, ServerCells, Source, Subject};
+use utoipa::ToSchema;
 
 use crate::{
     changing::{Asked, Wish, pool_name, read_terms_only, resolve},
@@ -83,16 +82,13 @@ struct LastCheck {
 #[serde(deny_unknown_fields)]
 #[schema(as = JoiningServers)]
 struct Joining {
-    #[schema(min_items = 1)]
-    servers: Vec<ServerOrAddress>,
+    #[schema(min_items = 1, value_type = Vec<ServerOrAddress>)]
+    servers: Vec<ServerSpec>,
     #[schema(max_length = 1000)]
     reason: Option<String>,
     #[serde(default)]
     force: bool,
 }
-
-/// A server by its address alone, or in full.
-pub(crate) struct ServerOrAddress(pub(crate) ServerSpec);
 
 /// The body of a PATCH.
 #[derive(Deserialize, ToSchema)]
@@ -139,7 +135,6 @@ pub(crate) async fn add(
     if servers.is_empty() {
         return Err(json::wrong_body("servers", "there is none"));
     }
-    let servers: Vec<_> = servers.into_iter().map(|ServerOrAddress(server)| server).collect();
     let resolved = resolve(&context, &servers).await?;
     let subject = Subject::Pool(name.clone());
     let operations = vec![Operation::AddServers { name, servers, resolved }];
@@ -275,35 +270,6 @@ impl Altering {
             tags,
         };
         (change, Said { reason, force, existing: None })
-    }
-}
-
-impl PartialSchema for ServerOrAddress {
-    fn schema() -> RefOr<Schema> {
-        let forms = ["Address", "ServerSpec"].map(Ref::from_schema_name);
-        forms.into_iter().fold(OneOfBuilder::new(), OneOfBuilder::item).into()
-    }
-}
-
-impl ToSchema for ServerOrAddress {
-    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
-        schemas.push(("Address".into(), Address::schema()));
-        schemas.push(("ServerSpec".into(), ServerSpec::schema()));
-        ServerSpec::schemas(schemas);
-    }
-}
-
-impl<'de> Deserialize<'de> for ServerOrAddress {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use serde::de::Error as _;
-
-        let value = serde_json::Value::deserialize(deserializer)?;
-        // One form at a time, for an error that says what is wrong with it.
-        if value.is_string() {
-            let address = Address::deserialize(value).map_err(D::Error::custom)?;
-            return Ok(Self(ServerSpec::new(address)));
-        }
-        ServerSpec::deserialize(json::ObjectsOnly(value)).map(Self).map_err(D::Error::custom)
     }
 }
 

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use tidegate_model::{
     Name, ServerSpec, Span, UpstreamSpec,
     drain::{DrainSpec, Order, Rate},
+    schema::ServerOrAddress,
     upstream::{CloseCode, OnRemove, ServerChange},
 };
 use tidegate_table::{Condition, Operation, Subject, Wanted};
@@ -25,7 +26,6 @@ use crate::{
     },
     preview::ChangeAnswer,
     problem::Problem,
-    servers::ServerOrAddress,
     terms::Said,
 };
 
@@ -51,7 +51,8 @@ struct Transaction {
 enum Step {
     AddServers {
         upstream: Name,
-        servers: Vec<ServerOrAddress>,
+        #[schema(value_type = Vec<ServerOrAddress>)]
+        servers: Vec<ServerSpec>,
         if_match: Option<u64>,
     },
     DeleteUpstream {
@@ -159,7 +160,6 @@ impl Step {
     async fn operation(self, context: &Context, force: bool) -> Result<Operation, Problem> {
         Ok(match self {
             Self::AddServers { upstream: name, servers, .. } => {
-                let servers: Vec<ServerSpec> = servers.into_iter().map(|one| one.0).collect();
                 let resolved = resolve(context, &servers).await?;
                 Operation::AddServers { name, servers, resolved }
             }

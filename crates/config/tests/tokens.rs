@@ -74,7 +74,7 @@ fn each_token_is_one_and_has_one_name() {
             "role: expected \"read\" or \"operate\" or \"admin\", found \"root\"",
         ),
         (
-            "{ name = 'x', file = 'c', role = 'read', upstreams = [] }",
+            "{ name = 'x', file = 'b', role = 'read', upstreams = [] }",
             "upstreams: an empty list matches nothing; leave the key out to match everything",
         ),
     ] {

@@ -5,13 +5,13 @@
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
-        ArrayBuilder, Object, ObjectBuilder, RefOr, Schema, SchemaFormat, Type,
+        ArrayBuilder, Object, ObjectBuilder, OneOfBuilder, Ref, RefOr, Schema, SchemaFormat, Type,
         schema::AnyOfBuilder,
     },
 };
 
 use crate::{
-    Address, Name, Size, Span, Template,
+    Address, Name, ServerSpec, Size, Span, Template,
     drain::Rate,
     name::MAX_LEN,
     upstream::{CloseCode, Condition, Conditions, ExpectBody, HashKey, Share, StatusPattern},
@@ -26,6 +26,24 @@ const HOST: &str = r"(?![0-9.]+(:|$))([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}
 
 /// Stands for an IP address, which is somebody else's type.
 pub struct Ip;
+
+/// Stands for a server, which may be said by its address alone.
+pub struct ServerOrAddress;
+
+impl PartialSchema for ServerOrAddress {
+    fn schema() -> RefOr<Schema> {
+        let forms = ["Address", "ServerSpec"].map(Ref::from_schema_name);
+        forms.into_iter().fold(OneOfBuilder::new(), OneOfBuilder::item).into()
+    }
+}
+
+impl ToSchema for ServerOrAddress {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push(("Address".into(), Address::schema()));
+        schemas.push(("ServerSpec".into(), ServerSpec::schema()));
+        ServerSpec::schemas(schemas);
+    }
+}
 
 macro_rules! written_as {
     ($($type:ty => $schema:expr;)*) => {$(

@@ -18,7 +18,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Span, Template, schema::Ip};
+use crate::{
+    Span, Template,
+    schema::{Ip, ServerOrAddress},
+};
 
 pub use balance::{Balance, HashKey, Sticky, WhenAllDown};
 pub use check::{Check, CheckKind, CheckSpec, CheckStart, ExpectBody, MIN_INTERVAL, StatusPattern};
@@ -34,6 +37,7 @@ pub struct UpstreamSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub balance: Option<Balance>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<ServerOrAddress>>)]
     pub servers: Option<Vec<ServerSpec>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keepalive: Option<u32>,

@@ -50,7 +50,9 @@ pub(crate) fn restoration(past: Definitions, head: &Head) -> Vec<Operation> {
     let mut operations = Vec::new();
     let mut past: Vec<_> = past.into_iter().collect();
     // New ones take their places in the order they had.
-    past.sort_by_key(|(_, (_, was))| was.as_ref().map_or(0, |was| was.order));
+    past.sort_by_cached_key(|(key, (_, was))| {
+        (was.as_ref().map_or(0, |was| was.order), Arc::clone(key))
+    });
     for (key, (name, was)) in past {
         let is = head.snapshot.pools.get(&key);
         match was {

@@ -1,15 +1,19 @@
 //! One server of a pool, as defined: nginx's `server` line with its defaults.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
 use utoipa::ToSchema;
 
 use crate::{Address, Span};
 
-/// One server of a pool, with the defaults of nginx's `server` line.
+/// One server of a pool, with the defaults of nginx's `server` line. Where nothing but its address
+/// is said, that alone may stand for it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct ServerSpec {
     pub address: Address,
     /// 0: no new requests or tunnels.
@@ -33,6 +37,36 @@ pub struct ServerSpec {
     pub slow_start: Span,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
+}
+
+impl Serialize for ServerSpec {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for ServerSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = ServerSpec;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an address or an object")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<ServerSpec, E> {
+                Address::parse(text).map(ServerSpec::new).map_err(E::custom)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<ServerSpec, A::Error> {
+                ServerSpec::deserialize(MapAccessDeserializer::new(access))
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
 }
 
 /// What is to be different about a server; what is absent stays as it is.
