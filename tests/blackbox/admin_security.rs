@@ -356,7 +356,7 @@ fn a_token_that_is_gone_changes_nothing_and_the_old_ones_hold() {
         let line = before.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
         edge.rewrite(|text| text.replacen(&line, &format!("{name} = {change}"), 1));
         edge.signal(Signal::HUP);
-        edge.wait_for_log(&format!("{key} changed, which takes a restart"));
+        edge.wait_for_log(&format!("{key}: changed, which takes a restart"));
         edge.rewrite(|_| before);
     }
 }

@@ -9,8 +9,10 @@ use utoipa::{IntoParams, ToSchema};
 #[into_params(parameter_in = Query)]
 struct InQuery {
     /// Says what would change, and changes nothing.
+    #[param(inline)]
     dry_run: Option<Flag>,
     /// Also what leaves a pool with nobody.
+    #[param(inline)]
     force: Option<Flag>,
     /// What becomes of the tunnels to servers that leave; otherwise what their pool says.
     existing: Option<OnRemove>,
