@@ -44,6 +44,7 @@ mod durability; // what a 200 means: kill -9, torn tails, full disks, SIGHUP
 mod dyups; // Tengine's conformance cases C1 to C73, by number
 mod dyups_extra; // the cases X1 to X20, from its source
 mod generations; // what is remembered, compared and restored
+mod recipes; // the lines of docs/transactions.md
 mod reload; // the file read again: listeners, refusals, who notices
 mod storm; // swapping servers under load
 
