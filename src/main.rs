@@ -11,7 +11,10 @@ mod file;
 mod logging;
 mod workers;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::Parser as _;
 
@@ -33,6 +36,12 @@ fn main() -> ExitCode {
         Some(Command::Check { config }) => return file::check(&config),
         Some(Command::Run { config }) => app::run(app::Origin::File(config)),
         Some(Command::To { servers, listen }) => app::run(app::Origin::To { servers, listen }),
+        Some(Command::Steer(asked)) => return tidegate_steer::run(asked),
+        Some(Command::Completions { shell }) => printed(tidegate_steer::script(shell)),
+        Some(Command::Complete { words }) => printed(&cli::completed(words)),
+        Some(Command::Man { dir }) => {
+            cli::manual(dir.as_deref()).map(|()| ExitCode::SUCCESS).map_err(Into::into)
+        }
         None => app::run(app::Origin::Demo { listen: arguments.listen, admin: arguments.admin }),
     };
     match done {
@@ -42,4 +51,9 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn printed(text: &str) -> anyhow::Result<ExitCode> {
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }

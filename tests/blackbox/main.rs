@@ -50,6 +50,7 @@ mod config_cli; // the command line and the configuration's errors
 mod explain; // what is said of a request, held against what becomes of it
 mod limits; // full listeners, no descriptors left
 mod metrics_logs; // /metrics, the access log
+mod steering; // the commands that ask a running proxy, and how they end
 mod stop; // graceful and not
 
 // All of it.

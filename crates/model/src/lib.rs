@@ -6,6 +6,7 @@ pub mod address;
 pub mod drain;
 pub mod dyups;
 pub mod name;
+mod nearest;
 pub mod route;
 pub mod template;
 pub mod units;
@@ -13,6 +14,7 @@ pub mod upstream;
 
 pub use address::Address;
 pub use name::Name;
+pub use nearest::nearest;
 pub use route::{HostPattern, PathPattern, Route};
 pub use template::Template;
 pub use units::{Size, Span};
