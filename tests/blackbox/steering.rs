@@ -38,7 +38,9 @@ fn status_says_what_runs() {
     let edge = Edge::to(&[&a, &b]).start();
     let said = edge.steer("status");
     assert_eq!(said.status.code(), Some(0), "{}", said.said());
-    for part in ["version ", "state       in memory only\n", "servers     2 up\n", "LISTENER  ADDRESS"] {
+    for part in
+        ["version ", "state       in memory only\n", "servers     2 up\n", "LISTENER  ADDRESS"]
+    {
         assert!(said.stdout.contains(part), "{part:?} in\n{}", said.stdout);
     }
     assert!(!said.stdout.contains('\u{1b}'), "no colours into a pipe");
@@ -54,14 +56,20 @@ fn explain_leads_from_the_request_to_the_server() {
     let edge = Edge::new().pool("shop", &[&a]).start();
     let said = edge.steer("explain --host shop --path /cart --header x-user:7");
     assert_eq!(said.status.code(), Some(0), "{}", said.said());
-    for part in ["request   GET shop/cart, by listener edge", "which is \"shop\"", &a.address(), "yes"] {
+    for part in
+        ["request   GET shop/cart, by listener edge", "which is \"shop\"", &a.address(), "yes"]
+    {
         assert!(said.stdout.contains(part), "{part:?} in\n{}", said.stdout);
     }
     let nobody = edge.steer("explain --host nobody");
     assert!(nobody.stdout.contains("answered 502"), "{}", nobody.stdout);
     let refused = edge.steer("explain --listener none");
     assert_eq!(refused.status.code(), Some(1));
-    assert!(refused.stderr.starts_with("tidegate: ") && refused.stderr.contains("\n  listener: "), "{}", refused.stderr);
+    assert!(
+        refused.stderr.starts_with("tidegate: ") && refused.stderr.contains("\n  listener: "),
+        "{}",
+        refused.stderr
+    );
 }
 
 #[test]
@@ -69,7 +77,8 @@ fn a_drain_from_its_order_to_its_end() {
     let (old, new) = (Chat::named("old"), Chat::named("new"));
     let edge = edge().pool("app", &[&old, &new]).start();
     let clients = open_to(&edge, &old, 3);
-    let began = edge.steer(&format!("server drain app {} --rate 1/h --reason moving", old.address()));
+    let began =
+        edge.steer(&format!("server drain app {} --rate 1/h --reason moving", old.address()));
     assert_eq!(began.status.code(), Some(0), "{}", began.said());
     assert!(began.stdout.contains("3 of 3 tunnels remain"), "{}", began.stdout);
     let id = drain(&edge)["id"].as_u64().unwrap();
@@ -86,7 +95,11 @@ fn a_drain_from_its_order_to_its_end() {
     assert!(faster.stdout.contains("100/s"), "{}", faster.said());
     let followed = edge.steer(&format!("drain show {id} --follow"));
     assert_eq!(followed.status.code(), Some(0), "{}", followed.said());
-    assert!(followed.stdout.ends_with("0 of 3 tunnels left, 0 requests, drained\n"), "{}", followed.stdout);
+    assert!(
+        followed.stdout.ends_with("0 of 3 tunnels left, 0 requests, drained\n"),
+        "{}",
+        followed.stdout
+    );
     for client in leaving {
         assert_eq!(client.join().unwrap().1.1, "moving");
     }
@@ -102,7 +115,8 @@ fn who_stops_waiting_leaves_the_drain_running() {
     let (old, new) = (Chat::named("old"), Chat::named("new"));
     let edge = edge().pool("app", &[&old, &new]).start();
     let _client = open_to(&edge, &old, 1);
-    let mut waiting = start(&edge, &format!("server drain app {} --rate 1/h --wait", old.address()));
+    let mut waiting =
+        start(&edge, &format!("server drain app {} --rate 1/h --wait", old.address()));
     let mut lines = BufReader::new(waiting.stdout.take().unwrap()).lines().map_while(Result::ok);
     assert!(lines.any(|line| line.contains("1 of 1 tunnels left")));
     let pid = Pid::from_raw(waiting.id().try_into().unwrap()).unwrap();
@@ -124,7 +138,10 @@ fn tunnels_are_listed_and_closed() {
     assert!(listed.stderr.starts_with("1 of 2 are shown"), "{}", listed.stderr);
     let id = listed.stdout.lines().nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
     let closed = edge.steer(&format!("tunnels close {id}"));
-    assert_eq!((closed.status.code(), closed.stdout), (Some(0), format!("tunnel {id} was told to close\n")));
+    assert_eq!(
+        (closed.status.code(), closed.stdout),
+        (Some(0), format!("tunnel {id} was told to close\n"))
+    );
     let mut clients = clients;
     clients.iter_mut().for_each(|client| client.send(crate::kit::frames::masked(0x81, "x")));
     assert_eq!(edge.steer("tunnels close 1").status.code(), Some(1));
@@ -139,7 +156,11 @@ fn the_proxys_no_is_1_with_its_reasons() {
     assert!(last.stderr.contains("last server"), "{}", last.stderr);
     let nobody = edge.steer(&format!("server drain app {}", b.address()));
     assert_eq!(nobody.status.code(), Some(1));
-    assert!(nobody.stderr.starts_with("tidegate: ") && nobody.stdout.is_empty(), "{}", nobody.said());
+    assert!(
+        nobody.stderr.starts_with("tidegate: ") && nobody.stdout.is_empty(),
+        "{}",
+        nobody.said()
+    );
 }
 
 #[test]
@@ -195,7 +216,9 @@ fn one_frame_of_top() {
 #[test]
 fn help_reads_well_and_every_command_has_a_page() {
     let help = Output::of(&["--help"]).stdout;
-    for word in ["run", "check", "to", "upstream", "server", "drain", "top", "explain", "completions", "69"] {
+    for word in
+        ["run", "check", "to", "upstream", "server", "drain", "top", "explain", "completions", "69"]
+    {
         assert!(help.contains(word), "{word} in\n{help}");
     }
     assert!(!help.contains("__complete"), "{help}");
@@ -219,7 +242,10 @@ fn shells_complete_commands_and_are_silent_about_trouble() {
     };
     assert!(completed(&["up"]).starts_with("upstream\t"), "{}", completed(&["up"]));
     assert!(completed(&["server", "dr"]).starts_with("drain\t"));
-    assert!(completed(&["server", "drain", "a", "b:1", "--over", "1m", "--dead"]).contains("--deadline"));
+    assert!(
+        completed(&["server", "drain", "a", "b:1", "--over", "1m", "--dead"])
+            .contains("--deadline")
+    );
     let nobody = ["upstream", "show", "--admin", "http://127.0.0.1:1", ""];
     assert!(!completed(&nobody).contains("panicked"));
     for shell in ["bash", "zsh", "fish"] {

@@ -101,8 +101,8 @@ impl Place {
         }
         match parsed.port_u16() {
             Some(_) => Ok(Self::Tcp(authority.to_owned())),
-            None if authority.ends_with(':') => Err(bad()),
-            None => Ok(Self::Tcp(format!("{authority}:80"))),
+            None if authority == parsed.host() => Ok(Self::Tcp(format!("{authority}:80"))),
+            None => Err(bad()),
         }
     }
 

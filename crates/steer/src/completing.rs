@@ -98,14 +98,15 @@ fn asked<T: serde::de::DeserializeOwned>(segments: &[&str]) -> Option<T> {
     let mut client = typed_options().client(&Environment::of_process()).ok()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     let call = Call::get(segments);
-    runtime.block_on(async { timeout(PATIENCE, client.read(&call)).await.ok()?.ok() })
+    let answer = runtime.block_on(async { timeout(PATIENCE, client.read(&call)).await.ok()?.ok() });
+    // A name server that is silent keeps nobody.
+    runtime.shutdown_background();
+    answer
 }
 
 /// How to find the proxy, from what has been typed so far.
 fn typed_options() -> Options {
-    let all = clap::Arg::new("rest").num_args(0..).allow_hyphen_values(true).trailing_var_arg(true);
-    let command =
-        Options::augment_args(clap::Command::new("tidegate").ignore_errors(true)).arg(all);
+    let command = Options::augment_args(clap::Command::new("tidegate").ignore_errors(true));
     let ours = ["--admin", "--token-file"];
     let words = words().unwrap_or_default();
     let mut typed = vec![OsString::from("tidegate")];

@@ -36,7 +36,12 @@ pub fn run(asked: Steering) -> ExitCode {
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     let mut screen = Screen::of_process(&asked.options, &environment, &mut out, &mut err);
     let done = match runtime {
-        Ok(runtime) => runtime.block_on(steer(asked, &environment, &mut screen)),
+        Ok(runtime) => {
+            let done = runtime.block_on(steer(asked, &environment, &mut screen));
+            // A name server that is silent keeps nobody.
+            runtime.shutdown_background();
+            done
+        }
         Err(error) => Err(Failure::Unreachable(format!("nothing can be asked: {error}"))),
     };
     match done {

@@ -33,14 +33,13 @@ pub struct Options {
     #[arg(long, global = true, display_order = 902)]
     pub json: bool,
 
-    /// Whether to use colours; NO_COLOR turns them off as well
+    /// Whether to use colours: auto, always or never; NO_COLOR turns them off as well
     #[arg(
         long,
         global = true,
         value_name = "WHEN",
         default_value = "auto",
         hide_possible_values = true,
-        help = "auto, always or never: whether to use colours; NO_COLOR turns them off as well",
         display_order = 903
     )]
     pub color: Colour,

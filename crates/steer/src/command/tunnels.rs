@@ -22,7 +22,6 @@ use crate::{
 const PAGE: usize = 1_000;
 
 #[derive(Args, Clone, Debug)]
-#[command(args_conflicts_with_subcommands = true)]
 pub struct Tunnels {
     #[command(subcommand)]
     action: Option<Action>,

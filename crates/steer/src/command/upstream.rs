@@ -342,7 +342,7 @@ mod tests {
         assert_eq!(server("a:1"), Ok(json!("a:1")));
         let want = json!({"address": "a:1", "weight": 3, "backup": true, "fail_timeout": "5s"});
         assert_eq!(server("a:1,weight=3,backup,fail_timeout=5s"), Ok(want));
-        for bad in ["", "a", ",weight=1", "a:1,", "a:1,backup,backup", "a:99999"] {
+        for bad in ["", "a:b", ",weight=1", "a:1,", "a:1,backup,backup", "a:99999"] {
             assert!(server(bad).is_err(), "{bad}");
         }
     }

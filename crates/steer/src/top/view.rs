@@ -22,7 +22,7 @@ const ROWS_FOR_MORE: u16 = 14;
 /// Drains under the other tables.
 const FEW_DRAINS: usize = 3;
 /// Of the bar of a drain.
-const BAR: usize = 20;
+const BAR: usize = 12;
 
 /// Draws everything. Cells that nothing is written to are left blank.
 pub(super) fn draw(state: &State, area: Rect, buffer: &mut Buffer) {
@@ -206,13 +206,13 @@ fn server_row(state: &State, server: &Server) -> Vec<Cell> {
 
 fn drains(state: &State, area: Rect, buffer: &mut Buffer, first: usize, most: usize) {
     let columns = [
-        text("SERVER", 30),
+        text("SERVER", 40),
         text("STATE", 8),
-        text("", 24),
+        text("", 14),
         number("LEFT", 7),
         number("ETA", 7),
-        number("ID", 6),
-        text("POOL", 16),
+        number("ID", 5),
+        text("POOL", 14),
     ];
     let room = usize::from(area.height.saturating_sub(1)).min(most);
     let shown: Vec<Vec<Cell>> =

@@ -20,7 +20,8 @@ fn history_is_a_table_that_says_where_it_goes_on() {
                 \x20       42  2026-11-27T10:00:00Z  api     chat        more room  ci\n\
                 \x20       41  2026-11-27T09:00:00Z  dyups   chat, shop             127.0.0.1\n";
     assert_eq!((said.code, said.out.as_str()), (0, want));
-    let want = "there are more: --before 41 goes on, --limit shows more\nwhat was before 3 is forgotten\n";
+    let want =
+        "there are more: --before 41 goes on, --limit shows more\nwhat was before 3 is forgotten\n";
     assert_eq!(said.err, want);
 }
 
@@ -35,7 +36,10 @@ fn a_diff_reads_like_one() {
                 {"upstream": "shop", "change": "deleted", "before": {"balance": "hash"}, "after": null},
             ]})),
         ),
-        ("GET /api/v1/generations/41/diff?to=41", Reply::json(json!({"from": 41, "to": 41, "changes": []}))),
+        (
+            "GET /api/v1/generations/41/diff?to=41",
+            Reply::json(json!({"from": 41, "to": 41, "changes": []})),
+        ),
     ]);
     let want = "chat changed\n  - servers = \"a:1\"\n  + servers = \"c:1\"\n\
                 shop deleted\n  - balance = \"hash\"\n";

@@ -73,7 +73,10 @@ impl Proxy {
         Self::new(move |asked| {
             let wanted = format!("{} {}", asked.method, asked.target);
             let found = answers.iter().find(|(line, _)| *line == wanted);
-            found.map_or_else(|| Reply::refusal(404, "there is nothing at this path"), |(_, reply)| reply.clone())
+            found.map_or_else(
+                || Reply::refusal(404, "there is nothing at this path"),
+                |(_, reply)| reply.clone(),
+            )
         })
     }
 
@@ -142,7 +145,8 @@ impl Reply {
     }
 
     pub fn refusal_of(status: u16, detail: &str, errors: &[(&str, &str)]) -> Self {
-        let error = |(field, reason): &(&str, &str)| serde_json::json!({"field": field, "reason": reason});
+        let error =
+            |(field, reason): &(&str, &str)| serde_json::json!({"field": field, "reason": reason});
         let errors: Vec<Value> = errors.iter().map(error).collect();
         let body = serde_json::json!({
             "type": "about:blank", "title": "", "status": status, "detail": detail, "errors": errors

@@ -2,6 +2,7 @@
 //! API: what they ask, what they show, and how they end. Those against the real binary are in
 //! `tests/blackbox/steering.rs`.
 #![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+#![allow(unreachable_pub, reason = "the kit is written like a library")]
 
 mod kit;
 

@@ -95,7 +95,9 @@ fn a_name_that_does_not_exist_gets_advice() {
 #[test]
 fn set_keeps_what_is_not_given_on_the_condition_that_it_stayed() {
     let proxy = proxy();
-    let said = proxy.run("upstream set chat 10.0.0.9:80 10.0.0.8:80,weight=3 --set timeouts.send=5s --reason more");
+    let said = proxy.run(
+        "upstream set chat 10.0.0.9:80 10.0.0.8:80,weight=3 --set timeouts.send=5s --reason more",
+    );
     assert_eq!(said.out, "changed chat: generation 43, on disk, visible after 87 µs\n");
     let put = proxy.last();
     assert_eq!(put.header("if-match"), Some("\"41\""));
@@ -183,5 +185,8 @@ fn a_dry_run_says_what_would_become_of_it() {
                 chat would have nobody left who could serve\n";
     assert_eq!(said.out, want);
     let put = proxy.last();
-    assert_eq!((put.target.as_str(), &put.body["force"]), ("/api/v1/upstreams/chat?dry_run=true", &json!(true)));
+    assert_eq!(
+        (put.target.as_str(), &put.body["force"]),
+        ("/api/v1/upstreams/chat?dry_run=true", &json!(true))
+    );
 }

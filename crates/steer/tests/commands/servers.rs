@@ -46,7 +46,7 @@ fn one_server_is_its_own_resource() {
         (
             "remove chat 10.0.0.1:8080 --existing drain --force --reason a&b",
             "DELETE",
-            "?existing=drain&force=true&reason=a%26b",
+            "?existing=drain&reason=a%26b&force=true",
             Value::Null,
         ),
     ] {
@@ -96,8 +96,7 @@ fn several_are_changed_together_or_not_at_all() {
 fn servers_are_added_in_one_go() {
     let (line, body) = asked("server add chat a:1 b:1 --weight 2 --backup --tag v=1");
     assert_eq!(line, "POST /api/v1/upstreams/chat/servers");
-    let server =
-        |address: &str| json!({"address": address, "weight": 2, "backup": true, "tags": {"v": "1"}});
+    let server = |address: &str| json!({"address": address, "weight": 2, "backup": true, "tags": {"v": "1"}});
     assert_eq!(body, json!({"servers": [server("a:1"), server("b:1")]}));
 }
 
@@ -108,7 +107,6 @@ fn a_drain_is_ordered_and_told() {
         "server drain chat 10.0.0.1:8080 --over 15m --order oldest_first --deadline 1h \
          --close-code 1001 --reason moving --force",
     );
-    // Arguments are split at blanks.
     assert_eq!(said.code, 0, "{said:?}");
     let want = json!({
         "upstream": "chat", "server": "10.0.0.1:8080", "over": "15m", "order": "oldest_first",
@@ -128,7 +126,7 @@ fn what_makes_no_sense_is_found_before_anybody_is_asked() {
     for line in [
         "server",
         "server add chat",
-        "server add chat nonsense",
+        "server add chat a:99999",
         "server set chat a:1",
         "server set chat a:1 --weight -1",
         "server set chat a:1 --slow-start soon",
@@ -160,7 +158,11 @@ fn what_the_proxy_has_against_it_is_told_by_field() {
     let proxy = Proxy::new(|asked| match asked.target.as_str() {
         "/api/v1/upstreams" => list(),
         "/api/v1/upstreams/chat" if asked.method == "GET" => Reply::json(chat()),
-        _ => Reply::refusal_of(400, "this is no pool", &[("servers[0].weight", "too\u{1b}[2J much"), ("x", "y")]),
+        _ => Reply::refusal_of(
+            400,
+            "this is no pool",
+            &[("servers[0].weight", "too\u{1b}[2J much"), ("x", "y")],
+        ),
     });
     let said = proxy.run("server add chat a:1");
     assert_eq!(said.code, 1);

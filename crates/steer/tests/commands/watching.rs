@@ -54,7 +54,9 @@ fn a_drain_that_vanishes_was_not_finished() {
 fn events_are_lines_and_taken_up_where_they_ended() {
     let calls = AtomicU64::new(0);
     let proxy = Proxy::new(move |_| match calls.fetch_add(1, Ordering::SeqCst) {
-        0 => Reply::events("id: 7\nevent: change\ndata: {\"generation\":7,\"reason\":\"more room\"}\n\n"),
+        0 => Reply::events(
+            "id: 7\nevent: change\ndata: {\"generation\":7,\"reason\":\"more room\"}\n\n",
+        ),
         1 => Reply::events("id: 8\nevent: lost\ndata: {\"after\":7}\n\n"),
         _ => Reply::refusal(503, "stopping"),
     });
@@ -83,7 +85,7 @@ fn tunnels_are_gathered_over_pages() {
     });
     let said = proxy.run("tunnels --limit 5000 --upstream chat --sort idle");
     assert_eq!(said.out.lines().count(), 1_002);
-    assert!(said.out.contains("1001  websocket  chat      a:1     127.0.0.1:4  open     2s  40ms    2.0 KiB       13 B\n"), "{}", &said.out[said.out.len() - 200..]);
+    assert!(said.out.contains("1001  websocket  chat      a:1     127.0.0.1:4  open    2s  40ms    2.0 KiB       13 B\n"), "{}", &said.out[said.out.len() - 200..]);
     let want = "GET /api/v1/tunnels?upstream=chat&sort=idle&limit=1000&after=0-1000";
     assert_eq!(proxy.lines().last().unwrap(), want);
     let whole: Value = serde_json::from_str(&proxy.run("tunnels --limit 5000 --json").out).unwrap();
@@ -102,7 +104,9 @@ fn one_frame_of_top_is_plain_text() {
     ]);
     let said = proxy.run("top --once --interval 100ms");
     assert_eq!(said.code, 0, "{said:?}");
-    for part in ["tidegate 0.1.0  gen 42  up 1m  0 req/s", "chat", "3/3", "10.0.0.2:8080", "unhealthy"] {
+    for part in
+        ["tidegate 0.1.0  gen 42  up 1m  0 req/s", "chat", "3/3", "10.0.0.2:8080", "unhealthy"]
+    {
         assert!(said.out.contains(part), "{part:?} in\n{}", said.out);
     }
     let asked = proxy.lines();

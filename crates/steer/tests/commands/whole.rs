@@ -20,7 +20,11 @@ fn a_reload_says_what_it_did() {
     let want = "reloaded: generation 44, in memory only\n  pools changed: chat\n  listeners added: edge2\n\
                 \x20 routes changed\n  what the API had changed was replaced in: shop\n";
     assert_eq!(proxy.run("reload").out, want);
-    let bad = Reply::refusal_of(422, "the file is not what it should be", &[("t.toml:3:1 typo", "unknown key")]);
+    let bad = Reply::refusal_of(
+        422,
+        "the file is not what it should be",
+        &[("t.toml:3:1 typo", "unknown key")],
+    );
     let said = Proxy::of(&[("POST /api/v1/reload", bad)]).run("reload");
     let want = "tidegate: the file is not what it should be\n  t.toml:3:1 typo: unknown key\n";
     assert_eq!((said.code, said.err.as_str()), (1, want));
@@ -37,10 +41,20 @@ fn the_configuration_is_json_under_its_files() {
 #[test]
 fn who_cannot_be_reached_is_69_with_advice() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    for command in ["status", "upstream list", "server up a b:1", "top --once", "events", "drain show 1 --follow"] {
+    for command in [
+        "status",
+        "upstream list",
+        "server up a b:1",
+        "top --once",
+        "events",
+        "drain show 1 --follow",
+    ] {
         let said = run(&format!("{command} --admin http://{nobody}"), &Environment::default());
         assert_eq!(said.code, 69, "{command}: {said:?}");
-        assert!(said.err.contains("cannot be reached") && said.err.contains("TIDEGATE_ADMIN"), "{said:?}");
+        assert!(
+            said.err.contains("cannot be reached") && said.err.contains("TIDEGATE_ADMIN"),
+            "{said:?}"
+        );
     }
     let said = run("status --admin unix:/nowhere/admin.sock", &Environment::default());
     assert_eq!(said.code, 69);
