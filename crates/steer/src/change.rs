@@ -45,6 +45,16 @@ pub struct Change {
     pub force: bool,
 }
 
+/// What a change that takes servers away takes besides.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Leaving {
+    /// What becomes of the tunnels of servers that leave: keep, drain or close
+    #[arg(long, value_name = "WHAT", value_parser = EXISTING, hide_possible_values = true)]
+    pub existing: Option<String>,
+}
+
+const EXISTING: [&str; 3] = ["close", "drain", "keep"];
+
 impl Guards {
     /// The call with these in its headers.
     pub(crate) fn on(&self, call: Call) -> Call {

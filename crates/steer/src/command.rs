@@ -45,7 +45,7 @@ pub enum Command {
     Restore(history::Restore),
     /// Re-read the configuration file of the running proxy
     #[command(display_order = 16)]
-    Reload(asking::Reload),
+    Reload,
     /// List open tunnels, or close one
     #[command(display_order = 20)]
     Tunnels(tunnels::Tunnels),
@@ -82,7 +82,7 @@ impl Command {
             Self::Events(events) => events.run(session).await,
             Self::Explain(explain) => explain.run(session).await,
             Self::History(history) => history.run(session).await,
-            Self::Reload(reload) => reload.run(session).await,
+            Self::Reload => asking::reload(session).await,
             Self::Restore(restore) => restore.run(session).await,
             Self::Server(server) => server.run(session).await,
             Self::Status => asking::status(session).await,

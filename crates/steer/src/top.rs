@@ -55,7 +55,8 @@ impl Top {
             return self.print(session).await;
         }
         if !session.screen.is_terminal || session.json {
-            let why = "top wants a terminal; --once prints one frame, and status and upstream list speak JSON";
+            let why = "top wants a terminal; --once prints one frame, and for scripts there are \
+                       status and upstream list";
             return Err(Failure::Usage(why.into()));
         }
         // Who cannot be reached at all is told so in plain words, with the exit code for it.

@@ -1,25 +1,17 @@
 //! `tidegate status`, `config` and `reload`: the process as a whole.
 
-use clap::Args;
 use hyper::Method;
 use serde_json::Value;
 
 use crate::{
     Failure,
     answers::{Reloaded, Status},
-    change::Guards,
     client::Call,
     command::Session,
     screen::Tone,
     table::{Cell, Column, Table},
     text::{bytes, clean, clean_json, duration},
 };
-
-#[derive(Args, Clone, Debug)]
-pub struct Reload {
-    #[command(flatten)]
-    guards: Guards,
-}
 
 pub(super) async fn status(session: &mut Session<'_, '_>) -> Result<(), Failure> {
     let answer = session.client.ask(&Call::get(&["status"])).await?;
@@ -99,32 +91,29 @@ pub(super) async fn config(session: &mut Session<'_, '_>) -> Result<(), Failure>
     Ok(())
 }
 
-impl Reload {
-    pub(super) async fn run(&self, session: &mut Session<'_, '_>) -> Result<(), Failure> {
-        let call = Call::new(Method::POST, &["reload"]);
-        let call = call.query("reason", self.guards.reason.as_deref());
-        let answer = session.client.ask(&self.guards.on(call)).await?;
-        if session.json {
-            session.screen.json(&answer.body);
-            return Ok(());
-        }
-        let reloaded: Reloaded = answer.read()?;
-        let kept = if reloaded.durable { "on disk" } else { "in memory only" };
-        session.screen.line(&format!("reloaded: generation {}, {kept}", reloaded.generation));
-        for (what, names) in happened(&reloaded) {
-            session.screen.line(&format!("  {what}: {}", clean(&names.join(", "))));
-        }
-        if reloaded.routes_changed {
-            session.screen.line("  routes changed");
-        }
-        if !reloaded.replaced_api_changes.is_empty() {
-            let names = clean(&reloaded.replaced_api_changes.join(", ")).into_owned();
-            let line = format!("  what the API had changed was replaced in: {names}");
-            let line = session.screen.toned(&line, Tone::Soft);
-            session.screen.line(&line);
-        }
-        Ok(())
+pub(super) async fn reload(session: &mut Session<'_, '_>) -> Result<(), Failure> {
+    let call = Call::new(Method::POST, &["reload"]);
+    let answer = session.client.ask(&call).await?;
+    if session.json {
+        session.screen.json(&answer.body);
+        return Ok(());
     }
+    let reloaded: Reloaded = answer.read()?;
+    let kept = if reloaded.durable { "on disk" } else { "in memory only" };
+    session.screen.line(&format!("reloaded: generation {}, {kept}", reloaded.generation));
+    for (what, names) in happened(&reloaded) {
+        session.screen.line(&format!("  {what}: {}", clean(&names.join(", "))));
+    }
+    if reloaded.routes_changed {
+        session.screen.line("  routes changed");
+    }
+    if !reloaded.replaced_api_changes.is_empty() {
+        let names = clean(&reloaded.replaced_api_changes.join(", ")).into_owned();
+        let line = format!("  what the API had changed was replaced in: {names}");
+        let line = session.screen.toned(&line, Tone::Soft);
+        session.screen.line(&line);
+    }
+    Ok(())
 }
 
 /// What changed, where something did.

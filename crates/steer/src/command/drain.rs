@@ -8,7 +8,7 @@ use super::{follow, server};
 use crate::{
     Failure,
     answers::{Drain as View, Drains},
-    change::{Guards, tell as tell_change},
+    change::tell as tell_change,
     client::Call,
     command::Session,
     screen::Tone,
@@ -28,31 +28,17 @@ pub enum Drain {
         follow: bool,
     },
     /// Close nobody for now; the server stays out of rotation
-    Pause {
-        id: u64,
-        #[command(flatten)]
-        guards: Guards,
-    },
+    Pause { id: u64 },
     /// Go on
-    Resume {
-        id: u64,
-        #[command(flatten)]
-        guards: Guards,
-    },
+    Resume { id: u64 },
     /// Change the pace: a rate such as 200/s, or a time such as 15m for what is left
     Rate {
         id: u64,
         #[arg(value_name = "RATE|TIME", value_parser = pace)]
         pace: Pace,
-        #[command(flatten)]
-        guards: Guards,
     },
     /// End a drain: the server takes requests again, its tunnels stay as they are
-    Cancel {
-        id: u64,
-        #[command(flatten)]
-        guards: Guards,
-    },
+    Cancel { id: u64 },
 }
 
 /// A rate, or a time over which to spread what is left.
@@ -71,22 +57,18 @@ impl Drain {
                 let call = Call::get(&["drains", &id.to_string()]);
                 answered(session, &call).await
             }
-            Self::Pause { id, guards } => {
-                alter(session, id, &guards, json!({"paused": true})).await
-            }
-            Self::Resume { id, guards } => {
-                alter(session, id, &guards, json!({"paused": false})).await
-            }
-            Self::Rate { id, pace, guards } => {
+            Self::Pause { id } => alter(session, id, json!({"paused": true})).await,
+            Self::Resume { id } => alter(session, id, json!({"paused": false})).await,
+            Self::Rate { id, pace } => {
                 let change = match pace {
                     Pace::Over(time) => json!({"over": time}),
                     Pace::Rate(rate) => json!({"rate": rate}),
                 };
-                alter(session, id, &guards, change).await
+                alter(session, id, change).await
             }
-            Self::Cancel { id, guards } => {
+            Self::Cancel { id } => {
                 let call = Call::new(Method::DELETE, &["drains", &id.to_string()]);
-                let answer = session.client.ask(&guards.on(call)).await?;
+                let answer = session.client.ask(&call).await?;
                 tell_change(session, &answer)
             }
         }
@@ -127,14 +109,9 @@ async fn list(session: &mut Session<'_, '_>) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn alter(
-    session: &mut Session<'_, '_>,
-    id: u64,
-    guards: &Guards,
-    change: Value,
-) -> Result<(), Failure> {
+async fn alter(session: &mut Session<'_, '_>, id: u64, change: Value) -> Result<(), Failure> {
     let call = Call::new(Method::PATCH, &["drains", &id.to_string()]).body(change);
-    answered(session, &guards.on(call)).await
+    answered(session, &call).await
 }
 
 async fn answered(session: &mut Session<'_, '_>, call: &Call) -> Result<(), Failure> {

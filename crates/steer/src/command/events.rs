@@ -18,7 +18,13 @@ const LONGEST_LINE: usize = 1024 * 1024;
 #[derive(Args, Clone, Debug)]
 pub struct Events {
     /// Only these, by commas: change, health, drain, listener, reload
-    #[arg(long, value_name = "KIND,…", value_delimiter = ',', value_parser = KINDS, hide_possible_values = true)]
+    #[arg(
+        long,
+        value_name = "KIND,…",
+        value_delimiter = ',',
+        value_parser = KINDS,
+        hide_possible_values = true
+    )]
     kinds: Vec<String>,
     /// What came after this event, as far as it is still known
     #[arg(long, value_name = "ID")]

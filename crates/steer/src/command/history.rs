@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::{
     Failure,
     answers::{Altered, Difference, Generations},
-    change::{Change, tell},
+    change::{Change, Leaving, tell},
     client::Call,
     command::Session,
     completing::pools,
@@ -43,9 +43,8 @@ pub struct Diff {
 #[derive(Args, Clone, Debug)]
 pub struct Restore {
     generation: u64,
-    /// What becomes of the tunnels of servers that leave: keep, drain or close
-    #[arg(long, value_name = "WHAT", value_parser = ["keep", "drain", "close"], hide_possible_values = true)]
-    existing: Option<String>,
+    #[command(flatten)]
+    leaving: Leaving,
     #[command(flatten)]
     change: Change,
 }
@@ -120,7 +119,9 @@ impl Diff {
 impl Restore {
     pub(super) async fn run(&self, session: &mut Session<'_, '_>) -> Result<(), Failure> {
         let mut body = Map::new();
-        body.extend(self.existing.as_deref().map(|word| ("existing".to_owned(), word.into())));
+        body.extend(
+            self.leaving.existing.as_deref().map(|word| ("existing".to_owned(), word.into())),
+        );
         let path = ["generations", &self.generation.to_string(), "restore"];
         let call = self.change.on(Call::new(Method::POST, &path), body);
         let answer = session.client.ask(&call).await?;

@@ -10,7 +10,7 @@ use super::{drain, follow, upstream::asked};
 use crate::{
     Failure,
     answers::Drain,
-    change::{Change, Guards, tell},
+    change::{Change, Leaving, tell},
     client::Call,
     command::Session,
     completing::{pools, servers},
@@ -40,9 +40,8 @@ pub enum Server {
     Remove {
         #[command(flatten)]
         who: Who,
-        /// What becomes of its tunnels: keep, drain or close
-        #[arg(long, value_name = "WHAT", value_parser = ["keep", "drain", "close"], hide_possible_values = true)]
-        existing: Option<String>,
+        #[command(flatten)]
+        leaving: Leaving,
         #[command(flatten)]
         change: Change,
     },
@@ -99,9 +98,16 @@ pub struct Keys {
     #[arg(long, value_name = "TIME", value_parser = span)]
     slow_start: Option<String>,
     /// Only used when no other server can be
-    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    #[arg(
+        long,
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        hide_possible_values = true
+    )]
     backup: Option<bool>,
-    /// A tag KEY=VALUE, or KEY= to take it away
+    /// A tag; may be given more than once, and all of them take the place of those it has
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = tag)]
     tags: Vec<(String, String)>,
 }
@@ -135,8 +141,9 @@ pub struct Emptying {
     /// Stay until nothing runs on it any more. Ctrl-C leaves the drain running
     #[arg(long)]
     wait: bool,
-    #[command(flatten)]
-    guards: Guards,
+    /// What the Close frames say besides the code, and what the history keeps
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -158,8 +165,8 @@ impl Server {
                 }
                 set(session, &who, keys, &change).await
             }
-            Self::Remove { who, existing, change } => {
-                remove(session, &who, existing.as_deref(), &change).await
+            Self::Remove { who, leaving, change } => {
+                remove(session, &who, leaving.existing.as_deref(), &change).await
             }
             Self::Up { who, change } => set(session, &who, down(false), &change).await,
             Self::Down { who, change } => set(session, &who, down(true), &change).await,
@@ -230,20 +237,18 @@ async fn remove(
 }
 
 impl Who {
-    /// A transaction of one operation for each server. A generation that was asked for is the
-    /// pool's, and what the first of them finds.
+    /// A transaction of one operation for each server. A generation that was asked for is that of
+    /// each of them.
     fn together(&self, change: &Change, mut body: Map<String, Value>, operation: &Value) -> Call {
         let mut operations = Vec::with_capacity(self.servers.len());
         for server in &self.servers {
             let mut operation = operation.clone();
             operation["upstream"] = self.upstream.as_str().into();
             operation["server"] = server.as_str().into();
+            if let Some(generation) = change.guards.generation() {
+                operation["if_match"] = generation.into();
+            }
             operations.push(operation);
-        }
-        if let (Some(first), Some(generation)) =
-            (operations.first_mut(), change.guards.generation())
-        {
-            first["if_match"] = generation.into();
         }
         body.insert("operations".into(), operations.into());
         let mut change = change.clone();
@@ -266,7 +271,7 @@ impl Keys {
         }
         keys.extend(self.backup.map(|backup| ("backup".to_owned(), backup.into())));
         if !self.tags.is_empty() {
-            let tags = self.tags.iter().filter(|(_, value)| !value.is_empty());
+            let tags = self.tags.iter();
             let tags: Map<String, Value> =
                 tags.map(|(key, value)| (key.clone(), value.as_str().into())).collect();
             keys.insert("tags".into(), tags.into());
@@ -277,15 +282,11 @@ impl Keys {
 
 impl Emptying {
     async fn run(&self, session: &mut Session<'_, '_>) -> Result<(), Failure> {
-        let Self { who, guards, .. } = self;
-        if who.servers.len() > 1 && guards.idempotency_key.is_some() {
-            let why = "--idempotency-key is of one drain: give one server";
-            return Err(Failure::Usage(why.into()));
-        }
+        let who = &self.who;
         let mut begun = Vec::with_capacity(who.servers.len());
         for server in &who.servers {
             let call = Call::new(Method::POST, &["drains"]).body(self.order(server).into());
-            let answer = asked(session, &guards.on(call), &who.upstream, &[server.clone()]).await?;
+            let answer = asked(session, &call, &who.upstream, &[server.clone()]).await?;
             let drain: Drain = answer.read()?;
             if session.json {
                 session.screen.json(&answer.body);
@@ -311,7 +312,7 @@ impl Emptying {
             ("rate", self.rate.as_deref()),
             ("order", self.order.map(Order::word)),
             ("deadline", self.deadline.as_deref()),
-            ("reason", self.guards.reason.as_deref()),
+            ("reason", self.reason.as_deref()),
         ];
         for (key, value) in texts {
             order.extend(value.map(|value| (key.to_owned(), value.into())));

@@ -9,7 +9,6 @@ use serde_json::Value;
 use crate::{
     Failure,
     answers::{Tunnel, Tunnels as Page},
-    change::Guards,
     client::Call,
     command::Session,
     completing::pools,
@@ -20,6 +19,8 @@ use crate::{
 
 /// Rows that the API puts on a page at most.
 const PAGE: usize = 1_000;
+
+const SORTS: [&str; 4] = ["age", "bytes", "id", "idle"];
 
 #[derive(Args, Clone, Debug)]
 pub struct Tunnels {
@@ -38,7 +39,7 @@ pub struct Tunnels {
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
     /// What comes first: id, age, idle or bytes
-    #[arg(long, value_name = "KEY", value_parser = ["id", "age", "idle", "bytes"], hide_possible_values = true)]
+    #[arg(long, value_name = "KEY", value_parser = SORTS, hide_possible_values = true)]
     sort: Option<String>,
     /// How many at most
     #[arg(long, value_name = "NUMBER", default_value_t = 100)]
@@ -48,19 +49,14 @@ pub struct Tunnels {
 #[derive(Clone, Debug, Subcommand)]
 enum Action {
     /// Close a tunnel, politely: its client is told, and has a few seconds to answer
-    Close {
-        id: u64,
-        #[command(flatten)]
-        guards: Guards,
-    },
+    Close { id: u64 },
 }
 
 impl Tunnels {
     pub(super) async fn run(&self, session: &mut Session<'_, '_>) -> Result<(), Failure> {
-        if let Some(Action::Close { id, guards }) = &self.action {
+        if let Some(Action::Close { id }) = &self.action {
             let call = Call::new(Method::DELETE, &["tunnels", &id.to_string()]);
-            let call = call.query("reason", guards.reason.as_deref());
-            let answer = session.client.ask(&guards.on(call)).await?;
+            let answer = session.client.ask(&call).await?;
             if session.json {
                 session.screen.json(&answer.body);
             } else {

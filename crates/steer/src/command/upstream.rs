@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::{
     Failure,
     answers::{PoolDetail, Pools, Server},
-    change::{Change, tell},
+    change::{Change, Leaving, tell},
     client::{Answer, Call},
     command::Session,
     completing::pools,
@@ -39,9 +39,8 @@ pub enum Upstream {
     Delete {
         #[arg(value_name = "UPSTREAM", add = ArgValueCompleter::new(pools))]
         name: String,
-        /// What becomes of its tunnels: keep, drain or close
-        #[arg(long, value_name = "WHAT", value_parser = ["keep", "drain", "close"], hide_possible_values = true)]
-        existing: Option<String>,
+        #[command(flatten)]
+        leaving: Leaving,
         #[command(flatten)]
         change: Change,
     },
@@ -69,6 +68,8 @@ pub struct Set {
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
     keys: Vec<(String, Value)>,
     #[command(flatten)]
+    leaving: Leaving,
+    #[command(flatten)]
     change: Change,
 }
 
@@ -78,9 +79,9 @@ impl Upstream {
             Self::List => list(session).await,
             Self::Show { name } => show(session, &name).await,
             Self::Set(set) => set.run(session).await,
-            Self::Delete { name, existing, change } => {
+            Self::Delete { name, leaving, change } => {
                 let call = Call::new(hyper::Method::DELETE, &["upstreams", &name]);
-                let call = change.on_query(call.query("existing", existing));
+                let call = change.on_query(call.query("existing", leaving.existing));
                 let answer = asked(session, &call, &name, &[]).await?;
                 tell(session, &answer)
             }
@@ -277,6 +278,8 @@ impl Set {
         for (key, value) in &self.keys {
             put(&mut definition, key, value)?;
         }
+        let existing = self.leaving.existing.as_deref();
+        definition.extend(existing.map(|word| ("existing".to_owned(), word.into())));
         Ok(definition)
     }
 }

@@ -81,7 +81,7 @@ fn several_are_changed_together_or_not_at_all() {
     assert_eq!(line, "POST /api/v1/transactions");
     let want = json!({"reason": "r", "operations": [
         {"op": "set_server", "upstream": "chat", "server": "a:1", "set": {"weight": 2}, "if_match": 41},
-        {"op": "set_server", "upstream": "chat", "server": "b:1", "set": {"weight": 2}},
+        {"op": "set_server", "upstream": "chat", "server": "b:1", "set": {"weight": 2}, "if_match": 41},
     ]});
     assert_eq!(body, want);
     let (_, body) = asked("server remove chat a:1 b:1 --existing close");
@@ -135,7 +135,7 @@ fn what_makes_no_sense_is_found_before_anybody_is_asked() {
         "server drain chat a:1 --over 15m --rate 5/s",
         "server drain chat a:1 --rate 5",
         "server drain chat a:1 --order first",
-        "server drain chat a:1 b:1 --idempotency-key k",
+        "drain pause 3 --if-match 4",
         "server up chat a:1 --if-match soon",
         "upstream set chat a:1 --set keepalive",
         "upstream set chat a:1,backup,backup",
