@@ -15,14 +15,22 @@ pub(crate) const USUAL: &str = "http://127.0.0.1:18882";
 /// Longer ones are no tokens.
 const LONGEST_TOKEN: usize = 8 * 1024;
 
-/// What every steering command takes.
+// What every steering command takes. In a doc comment clap would take it for what each of them is
+// about.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "The proxy, and how it is shown")]
 pub struct Options {
     /// Where the proxy's admin API is: http://HOST:PORT or unix:PATH
     ///
     /// Without it TIDEGATE_ADMIN says it, and without that it is http://127.0.0.1:18882.
-    #[arg(long, global = true, value_name = "URL", display_order = 900)]
+    // The demo has an argument of the same name, and another kind.
+    #[arg(
+        id = "admin_url",
+        long = "admin",
+        global = true,
+        value_name = "URL",
+        display_order = 900
+    )]
     pub admin: Option<String>,
 
     /// A file with the token that the admin API asks for; or the token itself in TIDEGATE_TOKEN
