@@ -37,11 +37,9 @@ fn main() -> ExitCode {
         Some(Command::Run { config }) => app::run(app::Origin::File(config)),
         Some(Command::To { servers, listen }) => app::run(app::Origin::To { servers, listen }),
         Some(Command::Steer(asked)) => return tidegate_steer::run(asked),
-        Some(Command::Completions { shell }) => printed(tidegate_steer::script(shell)),
-        Some(Command::Complete { words }) => printed(&cli::completed(words)),
-        Some(Command::Man { dir }) => {
-            cli::manual(dir.as_deref()).map(|()| ExitCode::SUCCESS).map_err(Into::into)
-        }
+        Some(Command::Completions { shell }) => written(say(tidegate_steer::script(shell))),
+        Some(Command::Complete { words }) => written(say(&cli::completed(words))),
+        Some(Command::Man { dir }) => written(cli::manual(dir.as_deref())),
         None => app::run(app::Origin::Demo { listen: arguments.listen, admin: arguments.admin }),
     };
     match done {
@@ -53,7 +51,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn printed(text: &str) -> anyhow::Result<ExitCode> {
-    io::stdout().write_all(text.as_bytes())?;
-    Ok(ExitCode::SUCCESS)
+fn say(text: &str) -> io::Result<()> {
+    io::stdout().write_all(text.as_bytes())
+}
+
+/// Whoever reads along may go away (`| head`); that is no failure.
+fn written(done: io::Result<()>) -> anyhow::Result<ExitCode> {
+    match done {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
 }

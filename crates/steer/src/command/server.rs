@@ -286,7 +286,7 @@ impl Emptying {
         let mut begun = Vec::with_capacity(who.servers.len());
         for server in &who.servers {
             let call = Call::new(Method::POST, &["drains"]).body(self.order(server).into());
-            let answer = asked(session, &call, &who.upstream, &[server.clone()]).await?;
+            let answer = asked(session, &call, &who.upstream, std::slice::from_ref(server)).await?;
             let drain: Drain = answer.read()?;
             if session.json {
                 session.screen.json(&answer.body);
