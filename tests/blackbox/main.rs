@@ -58,6 +58,7 @@ mod explain; // what is said of a request, held against what becomes of it
 mod limits; // full listeners, no descriptors left
 mod metrics_logs; // /metrics, the access log
 mod openapi; // the description of the admin API, held against the API by other tools
+mod steering; // the commands that ask a running proxy, and how they end
 mod stop; // graceful and not
 
 // All of it.
