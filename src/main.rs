@@ -15,7 +15,10 @@ mod reload;
 mod told;
 mod workers;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::Parser as _;
 
@@ -37,6 +40,10 @@ fn main() -> ExitCode {
         Some(Command::Check { config }) => return file::check(&config),
         Some(Command::Run { config }) => app::run(app::Origin::File(config)),
         Some(Command::To { servers, listen }) => app::run(app::Origin::To { servers, listen }),
+        Some(Command::Steer(asked)) => return tidegate_steer::run(asked),
+        Some(Command::Completions { shell }) => written(say(tidegate_steer::script(shell))),
+        Some(Command::Complete { words }) => written(say(&cli::completed(words))),
+        Some(Command::Man { dir }) => written(cli::manual(dir.as_deref())),
         None => app::run(app::Origin::Demo { listen: arguments.listen, admin: arguments.admin }),
     };
     match done {
@@ -45,5 +52,17 @@ fn main() -> ExitCode {
             eprintln!("tidegate: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn say(text: &str) -> io::Result<()> {
+    io::stdout().write_all(text.as_bytes())
+}
+
+/// Whoever reads along may go away (`| head`); that is no failure.
+fn written(done: io::Result<()>) -> anyhow::Result<ExitCode> {
+    match done {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(ExitCode::SUCCESS),
     }
 }

@@ -31,7 +31,7 @@ pub use frames::Chat;
 pub use load::{Swap, bytes, checksum};
 pub use message::{Head, Message};
 pub use origin::{Conn, Origin, SWITCHING, named_reply};
-pub use process::Output;
+pub use process::{Output, binary};
 pub use script::Script;
 pub use socket::{Broken, Socket};
 

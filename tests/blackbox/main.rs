@@ -44,6 +44,7 @@ mod durability; // what a 200 means: kill -9, torn tails, full disks, SIGHUP
 mod dyups; // Tengine's conformance cases C1 to C73, by number
 mod dyups_extra; // the cases X1 to X20, from its source
 mod generations; // what is remembered, compared and restored
+mod recipes; // the lines of docs/transactions.md
 mod reload; // the file read again: listeners, refusals, who notices
 mod storm; // swapping servers under load
 
@@ -57,6 +58,7 @@ mod explain; // what is said of a request, held against what becomes of it
 mod limits; // full listeners, no descriptors left
 mod metrics_logs; // /metrics, the access log
 mod openapi; // the description of the admin API, held against the API by other tools
+mod steering; // the commands that ask a running proxy, and how they end
 mod stop; // graceful and not
 
 // All of it.

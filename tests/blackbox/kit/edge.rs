@@ -261,6 +261,11 @@ impl Edge {
         );
     }
 
+    /// Runs a steering command, whose arguments hold no blanks, to its end.
+    pub fn steer(&self, line: &str) -> Output {
+        Output::steering(&format!("http://{}", self.admin()), line)
+    }
+
     /// `/metrics` as it stands. What it says of tunnels adds up, whenever it is asked.
     #[track_caller]
     pub fn metrics(&self) -> String {

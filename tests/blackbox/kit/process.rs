@@ -103,6 +103,11 @@ impl Output {
         finished(binary().args(arguments))
     }
 
+    /// Runs a steering command against an admin API there to its end.
+    pub fn steering(admin: &str, line: &str) -> Self {
+        finished(binary().env("TIDEGATE_ADMIN", admin).args(line.split(' ')))
+    }
+
     /// Everything it said.
     pub fn said(&self) -> String {
         format!("{}{}", self.stdout, self.stderr)
