@@ -286,7 +286,7 @@ fn bad_orders_are_400_with_the_field() {
         };
         assert_eq!((status, &problem["errors"][0]["field"]), (400, &json!(field)), "{body}");
     }
-    let large = format!("{{\"reason\":\"{}\"}}", "x".repeat(70_000));
+    let large = format!("{{\"reason\":\"{}\"}}", "x".repeat(1 << 20));
     assert_eq!(edge.call("POST", "/api/v1/drains", &large).status(), 413);
     assert_eq!(edge.json("GET", "/api/v1/drains", &Value::Null).1, json!({"drains": []}));
     let drain = Drain::begin(&edge, &a, &json!({"rate": "1/h"}));

@@ -50,6 +50,14 @@ pub(crate) struct Wish {
     pub(crate) said: Said,
 }
 
+/// What came of it.
+pub(crate) enum Done {
+    /// Nothing was to be done: what would have been.
+    Foreseen(Response),
+    /// With the generation that last changed what it is about, if that is there.
+    Made(Applied, Option<u64>),
+}
+
 impl Asked {
     /// Reads a request whole.
     ///
@@ -58,30 +66,44 @@ impl Asked {
     pub(crate) async fn read(context: &Context, request: Request) -> Result<Self, Problem> {
         let (head, body) = request.into_parts();
         let caller = head.extensions.get::<Caller>().cloned().ok_or_else(Problem::not_found)?;
-        let body = json::large(context, body).await?;
+        let body = json::bytes(context, body).await?;
         Ok(Self { caller, head, body })
     }
 
     /// Does what is asked, or says what it would do. The answer holds what the audit log is to say.
     pub(crate) async fn carry_out(self, context: &Arc<Context>, wish: Wish) -> Response {
         let mut audit = Audit::of(wish.what);
-        let done = self.try_to(context, wish, &mut audit).await;
-        audit.on(done)
+        let done = self.attempt(context, wish, &mut audit).await;
+        audit.on(done.map(|done| match done {
+            Done::Foreseen(answer) => answer,
+            Done::Made(applied, tag) => answer(applied, tag),
+        }))
     }
 
-    async fn try_to(
+    /// As [`Self::carry_out`], for who has an answer of his own.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub(crate) async fn attempt(
         self,
         context: &Arc<Context>,
         wish: Wish,
         audit: &mut Audit,
-    ) -> Result<Response, Problem> {
+    ) -> Result<Done, Problem> {
         let table = &context.admin.table;
         let pools = concerned(&wish.operations, &table.snapshot());
         pools.iter().for_each(|pool| audit.upstream(pool));
         let terms = Terms::read(&self.head, &self.body, &self.caller)?.with_body(wish.said)?;
         audit.reason(terms.reason.as_deref());
         self.check_access(&wish.operations, &pools)?;
-        let mut change = Change::new(wish.operations, Origin::Api, self.caller.to_string());
+        let mut operations = wish.operations;
+        for operation in &mut operations {
+            // Of a dry run it is told apart from being refused.
+            if let Operation::Drain { force, .. } = operation {
+                *force |= terms.force || terms.dry_run;
+            }
+        }
+        let mut change = Change::new(operations, Origin::Api, self.caller.to_string());
         change.conditions = terms.conditions(&wish.subject);
         change.conditions.extend(wish.conditions);
         change.reason = terms.reason;
@@ -93,7 +115,7 @@ impl Asked {
             let preview = preview.map_err(|refused| json::refused(&refused))?;
             audit.outcome(Outcome::DryRun);
             let answer = context.aside(move |_| DryRun::of(&preview, now)).await?;
-            return Ok(Json(answer).into_response());
+            return Ok(Done::Foreseen(Json(answer).into_response()));
         }
         change.key = terms.key;
         let caller = change.caller.clone();
@@ -106,8 +128,11 @@ impl Asked {
         let applied = made.map_err(|refused| json::refused(&refused))?;
         tell(&caller, wish.what, &applied);
         audit.applied(&applied);
-        audit.after(&definitions(&table.snapshot(), &pools), pools.len());
-        Ok(answer(applied))
+        let snapshot = table.snapshot();
+        audit.after(&definitions(&snapshot, &pools), pools.len());
+        // Somebody else may have changed it since.
+        let tag = wish.subject.generation(&snapshot).map(|now| now.min(applied.generation));
+        Ok(Done::Made(applied, tag))
     }
 
     fn check_access(&self, operations: &[Operation], pools: &[Name]) -> Result<(), Problem> {
@@ -169,11 +194,17 @@ fn tell(caller: &str, what: &'static str, applied: &Applied) {
     );
 }
 
-/// The answer to a change, with the ETag that what it changed has now.
-fn answer(applied: Applied) -> Response {
-    let (replayed, tag) = (applied.replayed, etag(applied.generation));
-    let mut response = Json(Changed::from(applied)).into_response();
-    response.headers_mut().insert(header::ETAG, tag);
+/// The answer to a change, with the ETag that what it is about has now, if it is there.
+fn answer(applied: Applied, tag: Option<u64>) -> Response {
+    let replayed = applied.replayed;
+    tagged(Json(Changed::from(applied)).into_response(), replayed, tag)
+}
+
+/// An answer to a change, with what its head says of it.
+pub(crate) fn tagged(mut response: Response, replayed: bool, tag: Option<u64>) -> Response {
+    if let Some(tag) = tag {
+        response.headers_mut().insert(header::ETAG, etag(tag));
+    }
     if replayed {
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }

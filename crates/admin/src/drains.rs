@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use axum::{
-    Extension, Json,
-    body::Body,
-    extract::{Path, State},
+    Json,
+    extract::{Path, Request, State},
     http::{StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
@@ -16,23 +15,28 @@ use tidegate_model::{
     upstream::CloseCode,
 };
 use tidegate_operate::View;
-use tidegate_table::{Applied, DrainChange, Operation, Origin, Refused};
+use tidegate_table::{Applied, Drain, DrainChange, Operation, Refused, Subject};
 use utoipa::ToSchema;
 
 use crate::{
     audit::Audit,
-    caller::{Caller, one_line},
+    changing::{Asked, Done, Wish, read_terms_only, tagged},
     context::Context,
     json::{self, Changed},
-    openapi::refusals::{OfBody, OfChange, OfNames},
+    openapi::{
+        parameters::OnChange,
+        refusals::{OfBody, OfChange, OfNames, OfTerms, OfWork},
+    },
+    preview::DryRun,
     problem::Problem,
+    terms::Said,
 };
 
 /// The body of a POST.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = DrainOrder)]
-struct Asked {
+struct Ordered {
     upstream: Name,
     /// As the pool knows it: the address as typed, for a host name `NAME:PORT@IP`; `#2`, `#3` tell
     /// equal ones apart.
@@ -64,7 +68,7 @@ struct Asked {
 /// A drain that was begun or changed.
 #[derive(Serialize, ToSchema)]
 #[schema(as = DrainDone)]
-struct Done {
+struct Begun {
     #[serde(flatten)]
     view: View,
     durable: bool,
@@ -104,7 +108,8 @@ pub(crate) async fn show(
 ) -> Result<Response, Problem> {
     let id = number(&id)?;
     let view = context.admin.operate.drain(id).ok_or_else(|| missing(id))?;
-    Ok(Json(view).into_response())
+    let tag = Subject::Drain(id).generation(&context.admin.table.snapshot());
+    Ok(tagged(Json(view).into_response(), false, tag))
 }
 
 /// Begins to empty a server
@@ -116,53 +121,58 @@ pub(crate) async fn show(
     path = "/api/v1/drains",
     operation_id = "beginDrain",
     tag = "drains",
-    request_body = Asked,
+    params(OnChange),
+    request_body = Ordered,
     responses(
-        (status = 201, description = "It has begun", body = Done,
+        (status = 200, description = "What would change, in a dry run", body = DryRun),
+        (status = 201, description = "It has begun", body = Begun,
          headers(("Location" = String, description = "The path of the drain"))),
-        OfBody, OfChange, OfNames,
+        OfBody, OfChange, OfNames, OfTerms, OfWork,
     ),
 )]
-pub(crate) async fn begin(
-    State(context): State<Arc<Context>>,
-    Extension(caller): Extension<Caller>,
-    body: Body,
-) -> Response {
+pub(crate) async fn begin(State(context): State<Arc<Context>>, request: Request) -> Response {
     let mut audit = Audit::of("drain.begin");
-    let begun = try_begin(&context, &caller, body, &mut audit).await;
+    let begun = try_begin(&context, request, &mut audit).await;
     audit.on(begun)
 }
 
 async fn try_begin(
-    context: &Context,
-    caller: &Caller,
-    body: Body,
+    context: &Arc<Context>,
+    request: Request,
     audit: &mut Audit,
 ) -> Result<Response, Problem> {
-    let asked: Asked = json::read(body).await?;
-    let (spec, force) = asked.parts();
-    audit.upstream(&spec.upstream);
-    audit.reason(spec.reason.as_deref());
-    caller.may_change(&spec.upstream)?;
+    let asked = Asked::read(context, request).await?;
+    let (spec, force) = json::parse_body::<Ordered>(&asked.body)?.parts();
     spec.notify.as_deref().map_or(Ok(()), check_url)?;
-    let operate = Arc::clone(&context.admin.operate);
-    let caller = caller.to_string();
-    let (upstream, server) = (spec.upstream.clone(), one_line(&spec.server));
-    let begun = async move {
-        let begun = operate.begin(spec, force, caller.clone()).await;
-        told(&caller, "begin", &begun);
-        begun
+    let (upstream, server) = (spec.upstream.clone(), spec.server.clone());
+    let said = Said { reason: spec.reason.clone(), force, existing: None };
+    let subject = Subject::Server(upstream.clone(), server.clone());
+    let wish = wish("drain.begin", subject, Operation::Drain { spec, force }, said);
+    let (applied, tag) = match asked.attempt(context, wish, audit).await? {
+        Done::Foreseen(answer) => return Ok(answer),
+        Done::Made(applied, tag) => (applied, tag),
     };
-    let (id, applied) = on_its_own(begun).await?;
-    tracing::info!(drain = id, %upstream, server, "draining");
-    audit.applied(&applied);
-    let done = done(context, id, applied)?;
-    audit.after(&done.view.spec, 1);
-    let mut response = (StatusCode::CREATED, done).into_response();
+    let id = drain_of(context, &upstream, &server)?;
+    let replayed = applied.replayed;
+    let mut response = (StatusCode::CREATED, begun(context, id, applied)?).into_response();
     if let Ok(place) = header::HeaderValue::from_str(&format!("/api/v1/drains/{id}")) {
         response.headers_mut().insert(header::LOCATION, place);
     }
-    Ok(response)
+    Ok(tagged(response, replayed, tag))
+}
+
+fn wish(what: &'static str, subject: Subject, operation: Operation, said: Said) -> Wish {
+    Wish { what, subject, operations: vec![operation], conditions: Vec::new(), said }
+}
+
+/// The drain of a server.
+fn drain_of(context: &Context, upstream: &Name, server: &str) -> Result<u64, Problem> {
+    let snapshot = context.admin.table.snapshot();
+    let is_it =
+        |drain: &&Arc<Drain>| drain.spec.upstream == *upstream && drain.spec.server == *server;
+    let found = snapshot.drains.values().find(is_it).map(|drain| drain.id);
+    // Somebody was faster and has ended it, or taken the server out of its pool.
+    found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "the drain has ended meanwhile"))
 }
 
 /// Pauses a drain, resumes it, or changes its pace
@@ -171,35 +181,38 @@ async fn try_begin(
     path = "/api/v1/drains/{id}",
     operation_id = "alterDrain",
     tag = "drains",
-    params(("id" = u64, Path, description = "A drain")),
+    params(("id" = u64, Path, description = "A drain"), OnChange),
     request_body = DrainChange,
-    responses((status = 200, description = "As it is now", body = Done), OfBody, OfChange, OfNames),
+    responses((status = 200, description = "As it is now", body = Begun),
+        OfBody, OfChange, OfNames, OfTerms, OfWork),
 )]
 pub(crate) async fn alter(
     State(context): State<Arc<Context>>,
-    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-    body: Body,
+    request: Request,
 ) -> Response {
     let mut audit = Audit::of("drain.alter");
-    let altered = try_alter(&context, &caller, &id, body, &mut audit).await;
+    let altered = try_alter(&context, &id, request, &mut audit).await;
     audit.on(altered)
 }
 
 async fn try_alter(
-    context: &Context,
-    caller: &Caller,
+    context: &Arc<Context>,
     id: &str,
-    body: Body,
+    request: Request,
     audit: &mut Audit,
 ) -> Result<Response, Problem> {
-    let (id, pace) = (number(id)?, json::read::<DrainChange>(body).await?);
-    find(context, caller, id, audit)?;
-    let applied = change(context, caller, "alter", Operation::AlterDrain { id, pace }).await?;
-    audit.applied(&applied);
-    let done = done(context, id, applied)?;
-    audit.after(&done.view.spec, 1);
-    Ok(done.into_response())
+    let asked = Asked::read(context, request).await?;
+    let (id, pace) = (number(id)?, json::parse_body::<DrainChange>(&asked.body)?);
+    let operation = Operation::AlterDrain { id, pace };
+    let wish = wish("drain.alter", Subject::Drain(id), operation, Said::default());
+    match asked.attempt(context, wish, audit).await? {
+        Done::Foreseen(answer) => Ok(answer),
+        Done::Made(applied, tag) => {
+            let replayed = applied.replayed;
+            Ok(tagged(begun(context, id, applied)?.into_response(), replayed, tag))
+        }
+    }
 }
 
 /// Ends a drain
@@ -210,38 +223,22 @@ async fn try_alter(
     path = "/api/v1/drains/{id}",
     operation_id = "endDrain",
     tag = "drains",
-    params(("id" = u64, Path, description = "A drain")),
-    responses((status = 200, description = "It has ended", body = Changed), OfChange, OfNames),
+    params(("id" = u64, Path, description = "A drain"), OnChange),
+    responses(
+        (status = 200, description = "It has ended, or would", body = Changed),
+        OfBody, OfChange, OfNames, OfTerms, OfWork,
+    ),
 )]
 pub(crate) async fn cancel(
     State(context): State<Arc<Context>>,
-    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-) -> Response {
-    let mut audit = Audit::of("drain.cancel");
-    let cancelled = try_cancel(&context, &caller, &id, &mut audit).await;
-    audit.on(cancelled)
-}
-
-async fn try_cancel(
-    context: &Context,
-    caller: &Caller,
-    id: &str,
-    audit: &mut Audit,
+    request: Request,
 ) -> Result<Response, Problem> {
-    let id = number(id)?;
-    find(context, caller, id, audit)?;
-    let applied = change(context, caller, "cancel", Operation::EndDrain { id }).await?;
-    audit.applied(&applied);
-    Ok(Json(Changed::from(applied)).into_response())
-}
-
-/// Whether there is such a drain, of a pool that the caller may change.
-fn find(context: &Context, caller: &Caller, id: u64, audit: &mut Audit) -> Result<(), Problem> {
-    let spec = context.admin.operate.drain(id).ok_or_else(|| missing(id))?.spec;
-    audit.upstream(&spec.upstream);
-    audit.before(&spec, 1);
-    caller.may_change(&spec.upstream)
+    let (asked, said) = read_terms_only(&context, request).await?;
+    let id = number(&id)?;
+    let operation = Operation::EndDrain { id };
+    let wish = wish("drain.cancel", Subject::Drain(id), operation, said);
+    Ok(asked.carry_out(&context, wish).await)
 }
 
 /// That it is no `https` and the like is the table's to say.
@@ -254,7 +251,7 @@ pub(crate) fn check_url(url: &str) -> Result<(), Problem> {
     Err(Problem::new(StatusCode::BAD_REQUEST, detail).with_fault("notify", "this is no URL"))
 }
 
-impl Asked {
+impl Ordered {
     fn parts(self) -> (DrainSpec, bool) {
         let Self { upstream, server, over, rate, order, deadline, close_code, .. } = self;
         let Self { reason, notify, paused, force, .. } = self;
@@ -274,47 +271,10 @@ impl Asked {
     }
 }
 
-async fn change(
-    context: &Context,
-    caller: &Caller,
-    what: &'static str,
-    operation: Operation,
-) -> Result<Applied, Problem> {
-    let operate = Arc::clone(&context.admin.operate);
-    let caller = caller.to_string();
-    on_its_own(async move {
-        let changed = operate.change(operation, Origin::Api, caller.clone()).await;
-        told(&caller, what, &changed);
-        changed
-    })
-    .await
-}
-
-/// A client that goes away neither undoes a change nor keeps it out of the log.
-async fn on_its_own<T: Send + 'static>(
-    changing: impl Future<Output = Result<T, Refused>> + Send + 'static,
-) -> Result<T, Problem> {
-    match tokio::spawn(changing).await {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(refused)) => Err(json::refused(&refused)),
-        Err(_) => Err(json::refused(&Refused::Closed)),
-    }
-}
-
-fn told<T>(caller: &str, what: &'static str, done: &Result<T, Refused>) {
-    match done {
-        Ok(_) => tracing::info!(caller, what, "drain changed"),
-        Err(refused) => {
-            let reason = one_line(&refused.to_string());
-            tracing::warn!(caller, what, reason, "drain refused");
-        }
-    }
-}
-
-fn done(context: &Context, id: u64, applied: Applied) -> Result<Json<Done>, Problem> {
+fn begun(context: &Context, id: u64, applied: Applied) -> Result<Json<Begun>, Problem> {
     let view = context.admin.operate.drain(id).ok_or_else(|| missing(id))?;
     let visible_us = u64::try_from(applied.visible.as_micros()).unwrap_or(u64::MAX);
-    Ok(Json(Done { view, durable: applied.durable, visible_us }))
+    Ok(Json(Begun { view, durable: applied.durable, visible_us }))
 }
 
 fn number(id: &str) -> Result<u64, Problem> {

@@ -28,8 +28,6 @@ pub(crate) use objects::{ObjectsOnly, objects_only};
 
 /// A definition of a pool of thousands of servers.
 const MAX_BODY: usize = 1024 * 1024;
-/// Larger than anything else that is asked for here.
-const MAX_SMALL_BODY: usize = 64 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A change that is visible everywhere, and on disk where there is one.
@@ -53,7 +51,7 @@ impl From<Applied> for Changed {
 }
 
 /// Reads a whole body. Those that may be large are few at once.
-pub(crate) async fn large(context: &Context, body: Body) -> Result<Bytes, Problem> {
+pub(crate) async fn bytes(context: &Context, body: Body) -> Result<Bytes, Problem> {
     let _place = if body.size_hint().upper().is_some_and(|most| most <= SMALL_BODY) {
         None
     } else {
@@ -61,14 +59,10 @@ pub(crate) async fn large(context: &Context, body: Body) -> Result<Bytes, Proble
         let place = context.large_bodies.try_acquire();
         Some(place.map_err(|_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, busy))?)
     };
-    bytes(body, MAX_BODY).await
-}
-
-async fn bytes(body: Body, most: usize) -> Result<Bytes, Problem> {
-    match timeout(BODY_TIMEOUT, Limited::new(body, most).collect()).await {
+    match timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let detail = format!("a body here has at most {most} bytes");
+            let detail = format!("a body here has at most {MAX_BODY} bytes");
             Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail))
         }
         Ok(Err(_)) => Err(Problem::new(StatusCode::BAD_REQUEST, "the body is cut off")),
@@ -77,11 +71,6 @@ async fn bytes(body: Body, most: usize) -> Result<Bytes, Problem> {
             Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail))
         }
     }
-}
-
-/// Reads a whole body as JSON.
-pub(crate) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
-    parse_body(&bytes(body, MAX_SMALL_BODY).await?)
 }
 
 /// A body that was read, as JSON.

@@ -105,7 +105,7 @@ type Key = (u64, Reverse<u64>);
         ("server" = Option<String>, Query, description = "Only of this server"),
         ("listener" = Option<String>, Query, description = "Only of this listener"),
         ("client" = Option<Ip>, Query, description = "Only of this client"),
-        ("sort" = Option<Sort>, Query, description = "What comes first; otherwise the oldest id"),
+        ("sort" = inline(Option<Sort>), Query, description = "What comes first; otherwise the oldest id"),
         ("limit" = Option<u64>, Query, description = "Tunnels on the page; otherwise 100, and at \
                                                       most 1,000"),
         ("after" = Option<String>, Query, pattern = "^[0-9]{1,18}-[0-9]{1,18}$",

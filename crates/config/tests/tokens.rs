@@ -13,7 +13,8 @@ use kit::found;
 fn read(admin: &str) -> Result<Config, Vec<String>> {
     let folder = tempfile::tempdir().expect("a folder");
     let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect(name);
-    for (name, text) in [("a", "first"), ("b", "second"), ("c", "first\nand more")] {
+    for (name, text) in [("a", "first"), ("b", "second"), ("c", "first\nand more"), ("d", "third")]
+    {
         write(name, text);
     }
     let path = folder.path().join("edge.toml");
@@ -74,7 +75,7 @@ fn each_token_is_one_and_has_one_name() {
             "role: expected \"read\" or \"operate\" or \"admin\", found \"root\"",
         ),
         (
-            "{ name = 'x', file = 'b', role = 'read', upstreams = [] }",
+            "{ name = 'x', file = 'd', role = 'read', upstreams = [] }",
             "upstreams: an empty list matches nothing; leave the key out to match everything",
         ),
     ] {

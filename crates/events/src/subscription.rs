@@ -183,7 +183,8 @@ mod tests {
         let hub = Hub::new();
         tell(&hub, MOST_EVENTS + 5);
         let forgotten = hub.first + 5;
-        for after in [hub.first + 4, hub.first - 1, 0, hub.lock().newest + 1, u64::MAX] {
+        let newest = hub.lock().newest;
+        for after in [hub.first + 4, hub.first - 1, 0, newest + 1, u64::MAX] {
             let mut reader = hub.subscribe(Some(after), Kinds::ALL).expect("room");
             assert_eq!(seen(&mut reader), Some((forgotten, "lost".into())), "{after}");
             assert_eq!(all(&mut reader).len(), MOST_EVENTS);

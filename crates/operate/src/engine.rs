@@ -9,13 +9,12 @@ use std::{
 
 use tidegate_model::{
     Name, Span,
-    drain::{DrainSpec, Order},
+    drain::Order,
     upstream::{CloseCode, OnRemove},
 };
-use tidegate_net::coarse_millis;
 use tidegate_table::{
     Applied, Change, Departure, Drain, Operation, Origin, Pool, Refused, ServerState, Snapshot,
-    Standing, Table,
+    Table,
 };
 use tidegate_tunnel::{Ask, How, Register, Why};
 use tokio::sync::Notify;
@@ -116,36 +115,11 @@ impl Operate {
         }
     }
 
-    /// Orders a drain, or changes the one there is of that server.
-    ///
-    /// # Errors
-    /// What the table has against it; and unless `force`, when nobody who is well would be left.
-    pub async fn begin(
-        &self,
-        spec: DrainSpec,
-        force: bool,
-        caller: String,
-    ) -> Result<(u64, Applied), Refused> {
-        if !force {
-            self.check_others(&spec)?;
-        }
-        let (name, server) = (spec.upstream.clone(), spec.server.clone());
-        let applied = self.change(Operation::Drain { spec, force }, Origin::Api, caller).await?;
-        let snapshot = self.table.snapshot();
-        let of_it =
-            |drain: &&Arc<Drain>| drain.spec.upstream == name && drain.spec.server == server;
-        match snapshot.drains.values().find(of_it) {
-            Some(drain) => Ok((drain.id, applied)),
-            // Somebody was faster and has taken the server out of its pool.
-            None => Err(Refused::ServerNotFound { pool: name, server, listed: Vec::new() }),
-        }
-    }
-
     /// Applies an operation on drains.
     ///
     /// # Errors
     /// What the table has against it.
-    pub async fn change(
+    async fn change(
         &self,
         operation: Operation,
         origin: Origin,
@@ -321,21 +295,6 @@ impl Operate {
         }
         lock(&self.running).finishing.remove(&id);
         self.bell.notify_one();
-    }
-
-    /// Whether anybody who is well would be left.
-    fn check_others(&self, spec: &DrainSpec) -> Result<(), Refused> {
-        let snapshot = self.table.snapshot();
-        let Some(pool) = snapshot.pool(spec.upstream.as_str()) else { return Ok(()) };
-        let now = coarse_millis();
-        let is_up = |server: &&tidegate_table::Server| pool.standing(server, now) == Standing::Up;
-        let (its, others): (Vec<_>, Vec<_>) =
-            pool.servers.iter().filter(is_up).partition(|one| **one.state.label() == *spec.server);
-        if !its.is_empty() && others.is_empty() {
-            let (pool, server) = (spec.upstream.clone(), spec.server.clone());
-            return Err(Refused::LastServer { pool, server });
-        }
-        Ok(())
     }
 }
 

@@ -60,7 +60,8 @@ impl Condition {
 }
 
 impl Subject {
-    fn generation(&self, snapshot: &Snapshot) -> Option<u64> {
+    /// The generation that last changed it; `None`: it is not there.
+    pub fn generation(&self, snapshot: &Snapshot) -> Option<u64> {
         match self {
             Self::Drain(id) => snapshot.drains.get(id).map(|drain| drain.generation),
             Self::Pool(name) => snapshot.pool(name.as_str()).map(|pool| pool.generation),

@@ -1,13 +1,17 @@
 //! What a change does, in the words the journal keeps. Planning yields effects, staging and replay
 //! apply them: both meet the same few cases, however many ways there are to ask.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use tidegate_model::{Name, Resolved, UpstreamSpec};
 
 use crate::{
-    drain::Drain,
+    drain::{Drain, Drains},
+    journal::record::Changed,
     pool::{Pool, Source},
 };
 
@@ -48,18 +52,33 @@ pub(crate) struct Mark {
 /// By folded name.
 pub(crate) type Marks = BTreeMap<Arc<str>, Mark>;
 
-/// The pools that effects are about, in their order.
-pub(crate) fn touched(effects: &[Effect]) -> Vec<Name> {
-    let mut names: Vec<Name> = Vec::new();
+/// The pools that a change is about, each once.
+pub(crate) fn touched(change: &Changed) -> Vec<Name> {
+    let name = |effect: &Effect| match effect {
+        Effect::DrainPut(drain) => Some(drain.spec.upstream.clone()),
+        Effect::PoolDelete(name) => Some(name.clone()),
+        Effect::PoolPut(definition) => Some(definition.name.clone()),
+        Effect::DrainEnd(_) | Effect::FileApplied(_) | Effect::FileForgotten(_) => None,
+    };
+    let mut seen = HashSet::new();
+    let names = change.effects.iter().filter_map(name).chain(change.ended.iter().cloned());
+    names.filter(|name| seen.insert(name.clone())).collect()
+}
+
+/// The pools of the drains that effects end; `drains`: those there were.
+pub(crate) fn ended(effects: &[Effect], drains: &Drains) -> Vec<Name> {
+    let mut begun = HashMap::new();
+    let mut seen = HashSet::new();
+    let mut names = Vec::new();
     for effect in effects {
-        let name = match effect {
-            Effect::DrainPut(drain) => &drain.spec.upstream,
-            Effect::PoolDelete(name) => name,
-            Effect::PoolPut(definition) => &definition.name,
-            Effect::DrainEnd(_) | Effect::FileApplied(_) | Effect::FileForgotten(_) => continue,
-        };
-        if !names.contains(name) {
-            names.push(name.clone());
+        match effect {
+            Effect::DrainPut(drain) => drop(begun.insert(drain.id, Arc::clone(drain))),
+            Effect::DrainEnd(id) => {
+                let drain = begun.get(id).or_else(|| drains.get(id));
+                let name = drain.map(|drain| drain.spec.upstream.clone());
+                names.extend(name.filter(|name| seen.insert(name.clone())));
+            }
+            _ => {}
         }
     }
     names

@@ -98,7 +98,8 @@ pub(crate) enum Place {
 impl Entry {
     pub(crate) fn of(change: &Changed, payload: Arc<[u8]>) -> Self {
         let Changed { generation, at, .. } = *change;
-        let touched = Touched::collect(change.effects.iter().filter_map(pool_of));
+        let ended = change.ended.iter().map(|name| (name.folded(), false));
+        let touched = Touched::collect(change.effects.iter().filter_map(pool_of).chain(ended));
         Self { generation, at, touched, place: Place::Held(payload) }
     }
 
@@ -151,6 +152,7 @@ impl History {
         let inner = Inner { bounds, entries: VecDeque::new(), segments, current, held: 0 };
         let history = Self { inner: Mutex::new(inner), archive };
         entries.into_iter().for_each(|entry| history.push(entry));
+        history.settle();
         history
     }
 
@@ -172,7 +174,12 @@ impl History {
         }
         inner.held += entry.held();
         inner.entries.push_back(entry);
-        inner.trim(self.archive.is_none());
+    }
+
+    /// Lets go of what is too much or too old. To be called when a generation is published: one
+    /// that may yet be taken back costs nobody his place.
+    pub(crate) fn settle(&self) {
+        self.inner().trim(self.archive.is_none());
     }
 
     /// Takes back whatever is newer.
@@ -197,6 +204,7 @@ impl History {
             inner.held -= entry.held();
             entry.place = Place::Filed { segment, offset, length };
         }
+        inner.trim(false);
     }
 
     /// The journal has become an old file of that length, and a new one was begun. Files that hold
@@ -218,8 +226,7 @@ impl History {
 
     /// The oldest and the newest generation that are remembered, none of them newer than `newest`.
     pub(crate) fn span(&self, newest: u64) -> Option<(u64, u64)> {
-        let inner = &mut *self.inner();
-        inner.trim(self.archive.is_none());
+        let inner = self.inner();
         let oldest = inner.entries.front()?.generation;
         let last = inner.entries.back()?.generation.min(newest);
         (oldest <= last).then_some((oldest, last))
@@ -259,9 +266,11 @@ impl Inner {
     fn trim(&mut self, held_is_bounded: bool) {
         let age = u64::try_from(self.bounds.age.as_millis()).unwrap_or(u64::MAX);
         let too_old = now().saturating_sub(age);
+        let is_pending = |entry: &&Entry| !held_is_bounded && entry.held() > 0;
+        let pending = self.entries.iter().rev().take_while(is_pending).count();
         while let Some(oldest) = self.entries.front()
-            && self.entries.len() > 1
-            && (self.entries.len() > self.bounds.count
+            && self.entries.len() > pending + 1
+            && (self.entries.len() - pending > self.bounds.count
                 || oldest.at < too_old
                 || held_is_bounded && self.held > MOST_HELD)
         {

@@ -66,7 +66,7 @@ impl Answered {
     /// What is kept of a change; `None` when it came without a key.
     pub(crate) fn of(change: &Changed) -> Option<Arc<Self>> {
         let key = change.key.clone()?;
-        let changed = touched(&change.effects);
+        let changed = touched(change);
         Some(Arc::new(Self { key, generation: change.generation, at: change.at, changed }))
     }
 

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Instant};
 use crate::{
     change::{FileState, Origin, Refused},
     departed::Departed,
-    effect::Effect,
+    effect::{Effect, ended},
     head::{Head, Stage},
     journal::record::{self, Changed},
     plan,
@@ -69,6 +69,7 @@ fn file_record(head: &Head, effects: Vec<Effect>, caller: impl Into<String>) -> 
         reason: None,
         before: Some(plan::before(&effects, head)),
         key: None,
+        ended: ended(&effects, &head.snapshot.drains),
         effects,
     }
 }

@@ -253,7 +253,9 @@ impl Table {
         let (Some(journal), Some(room)) = (&self.journal, room) else {
             *head = next;
             // Still under the lock: changes are published in the order in which they were built.
-            return Ok(self.published.publish(proposal));
+            let applied = self.published.publish(proposal);
+            self.history.settle();
+            return Ok(applied);
         };
         let origin = proposal.by.origin;
         let answer = journal.stage(proposal, payload, room).inspect_err(|refused| {

@@ -44,13 +44,14 @@ fn each(value: &mut Value, act: &mut impl FnMut(&mut Map<String, Value>)) {
 
 /// Formats of numbers are not binding, their bounds are.
 fn bound(schema: &mut Map<String, Value>) {
-    let most = match schema.get("format").and_then(Value::as_str) {
-        Some("uint8") => u64::from(u8::MAX),
-        Some("uint16") => u64::from(u16::MAX),
-        Some("uint32") => u64::from(u32::MAX),
-        Some("uint64") => u64::MAX,
+    let (format, most) = match schema.get("format").and_then(Value::as_str) {
+        Some("u-int8") => ("uint8", u64::from(u8::MAX)),
+        Some("u-int16") => ("uint16", u64::from(u16::MAX)),
+        Some("u-int32") => ("uint32", u64::from(u32::MAX)),
+        Some("u-int64") => ("uint64", u64::MAX),
         _ => return,
     };
+    schema.insert("format".into(), format.into());
     schema.entry("maximum").or_insert(most.into());
 }
 

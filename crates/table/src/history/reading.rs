@@ -11,7 +11,7 @@ use tidegate_model::{Name, UpstreamSpec};
 use super::{Entry, History};
 use crate::{
     change::Origin,
-    effect::{Definition, Effect},
+    effect::{Definition, Effect, touched},
     journal::record::Changed,
     snapshot::Snapshot,
 };
@@ -60,6 +60,7 @@ impl History {
         limit: usize,
         pool: Option<&str>,
     ) -> io::Result<Page> {
+        self.settle();
         let Some((oldest, last)) = self.span(newest) else {
             return Ok(Page { generations: Vec::new(), next: None, oldest: newest });
         };
@@ -148,20 +149,14 @@ fn definitions(change: Changed) -> Definitions {
 }
 
 fn past(change: Changed) -> Past {
+    let changed = touched(&change);
     let mut pools = BTreeMap::<Arc<str>, PastPool>::new();
-    let mut changed = BTreeMap::new();
     for effect in change.effects {
         let (name, after) = match effect {
-            Effect::DrainPut(drain) => {
-                let name = drain.spec.upstream.clone();
-                changed.insert(name.folded(), name);
-                continue;
-            }
             Effect::PoolDelete(name) => (name, None),
             Effect::PoolPut(Definition { name, spec, .. }) => (name, Some(spec)),
-            Effect::DrainEnd(_) | Effect::FileApplied(_) | Effect::FileForgotten(_) => continue,
+            _ => continue,
         };
-        changed.insert(name.folded(), name.clone());
         pools.insert(name.folded(), PastPool { name, before: None, after });
     }
     for before in change.before.into_iter().flatten() {
@@ -175,7 +170,7 @@ fn past(change: Changed) -> Past {
         origin: change.origin,
         caller: change.caller,
         reason: change.reason,
-        changed: changed.into_values().collect(),
+        changed,
         pools: pools.into_values().collect(),
     }
 }

@@ -23,6 +23,8 @@ struct Brief {
     effects: Vec<Touch>,
     /// Missing in records of before there was a history: there is no way back over them.
     before: Option<IgnoredAny>,
+    #[serde(default)]
+    ended: Vec<Name>,
 }
 
 #[derive(Deserialize)]
@@ -48,8 +50,9 @@ pub(crate) fn scan(bytes: &[u8], segment: u64) -> Vec<Entry> {
     while let Some((frame, length)) = Frame::read(&bytes[at..]) {
         let brief = (frame.kind == CHANGE).then(|| serde_json::from_slice(frame.payload).ok());
         match brief.flatten() {
-            Some(Brief { generation, at: time, effects, before: Some(_) }) => {
-                let touched = Touched::collect(effects.iter().filter_map(Touch::pool));
+            Some(Brief { generation, at: time, effects, before: Some(_), ended }) => {
+                let ended = ended.iter().map(|name| (name.folded(), false));
+                let touched = Touched::collect(effects.iter().filter_map(Touch::pool).chain(ended));
                 let place = Place::Filed { segment, offset: at as u64, length };
                 entries.push(Entry { generation, at: time, touched, place });
             }

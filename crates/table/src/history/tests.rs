@@ -35,6 +35,7 @@ fn change(generation: u64, pools: &[(&str, Option<u32>, Option<u32>)]) -> Change
         effects: pools.iter().map(effect).collect(),
         before: Some(pools.iter().filter_map(before).collect()),
         key: None,
+        ended: Vec::new(),
     }
 }
 
@@ -90,6 +91,8 @@ fn a_pool_is_as_the_first_change_after_found_it() {
 fn it_is_bounded_by_count_by_age_and_in_memory_by_size() {
     let history = self::history(Bounds { count: 3, ..Bounds::default() });
     (1..=10).for_each(|at| history.push(entry(&change(at, &[("a", None, Some(1))]))));
+    assert_eq!(history.span(10), Some((1, 10)), "they may yet be taken back");
+    history.settle();
     assert_eq!(history.span(10), Some((8, 10)));
     assert_eq!(history.span(9), Some((8, 9)), "what is not published is not told");
     let history = self::history(Bounds { age: Duration::from_secs(60), ..Bounds::default() });
@@ -97,12 +100,14 @@ fn it_is_bounded_by_count_by_age_and_in_memory_by_size() {
         let past = Changed { at: now() - if at < 3 { 61_000 } else { 0 }, ..change(at, &[]) };
         history.push(entry(&past));
     }
+    history.settle();
     assert_eq!(history.span(4), Some((3, 4)));
     let history = self::history(Bounds::default());
     let long = "x".repeat(10 << 20);
     for at in 1..=6 {
         history.push(entry(&Changed { reason: Some(long.clone()), ..change(at, &[]) }));
     }
+    history.settle();
     assert_eq!(history.span(6), Some((4, 6)));
 }
 

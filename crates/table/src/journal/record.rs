@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tidegate_model::Name;
 
 use super::frame::{Frame, TooLong};
 use crate::{
@@ -79,6 +80,9 @@ pub(crate) struct Changed {
     pub(crate) before: Option<Vec<Definition>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) key: Option<Key>,
+    /// The pools of the drains that it ends, which effects call by their numbers alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ended: Vec<Name>,
 }
 
 /// A pool with the generation that last changed it.
@@ -200,7 +204,7 @@ fn payload<T: Serialize>(value: &T) -> Vec<u8> {
 mod tests {
     use std::sync::Arc;
 
-    use tidegate_model::{Name, UpstreamSpec};
+    use tidegate_model::UpstreamSpec;
 
     use super::*;
     use crate::pool::Source;
@@ -230,6 +234,7 @@ mod tests {
             effects,
             before: None,
             key: None,
+            ended: Vec::new(),
         }
     }
 

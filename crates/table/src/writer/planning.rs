@@ -10,6 +10,7 @@ use super::{Table, on_a_thread};
 use crate::{
     change::{Applied, Change, Foreseen, Operation, Preview, Refused},
     condition::Key,
+    effect::ended,
     head::{Head, Stage, Staged},
     history::History,
     journal::record::{self, Changed},
@@ -109,7 +110,9 @@ impl Table {
             .apply(&effects);
         effects.extend(stage.end_orphans());
         let generation = head.snapshot.generation + 1;
-        let record = Changed { generation, at, origin, caller, reason, effects, before, key };
+        let ended = ended(&effects, &head.snapshot.drains);
+        let record =
+            Changed { generation, at, origin, caller, reason, effects, before, key, ended };
         let staged = stage.answered(Answered::of(&record)).finish();
         if let Some(now) = guard
             && let Some(name) = nobody_left(&head.snapshot, &staged, now).into_iter().next()
