@@ -56,12 +56,23 @@ class Turns:
             same("answer", {**found, "changed": sorted(answer.body["changed"])},
                  {"generation": draft.generation, "durable": True, "changed": changed})
             same("repeated", "idempotent-replayed" in answer.fields, False)
+            self._tagged(wish, draft, answer)
         self.ledger.take(draft, self.world.api.caller, wish.reason)
         self.world.settle(draft.begun)
         for name in draft.defined | draft.drained | draft.undrained:
             audit.pool(self.world.api, self.ledger, name)
         if wish.steps[0]["op"] in ("set_server", "remove_server"):
             audit.server(self.world.api, self.ledger, wish.steps[0]["upstream"], wish.steps[0]["server"])
+
+    @staticmethod
+    def _tagged(wish: Wish, draft: Draft, answer: Answer) -> None:
+        """The ETag of an answer is good for the next condition."""
+        step, tag = wish.steps[0], draft.generation
+        if step["op"] == "end_drain" and not wish.as_transaction:
+            return
+        if step["op"] == "set_server" and not wish.as_transaction:
+            tag = draft.pools[step["upstream"]].since[step["server"]]
+        same("ETag of the answer", answer.etag, f'"{tag}"')
 
     def repeat(self) -> None:
         """A key again: with its request, or with another."""
