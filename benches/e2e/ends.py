@@ -1,4 +1,6 @@
-"""What a process may meet: kill -9 with changes in flight, a restart, another file, a full disk, a clock that jumps."""
+"""What a process may meet: kill -9 with changes in flight, a restart, another file, a full disk, a clock that
+jumps.
+"""
 from __future__ import annotations
 
 import contextlib

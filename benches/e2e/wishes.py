@@ -158,8 +158,10 @@ class Wishes:
         return [address if self._is(0.5) else {"address": address, **self._setting()} for address in chosen]
 
     def _setting(self) -> dict:
-        every = {"weight": lambda: self.chance.choice((0, 1, 2, 5, 9)), "max_conns": lambda: self.chance.randint(0, 99),
-                 "max_fails": lambda: self.chance.randint(0, 3), "fail_timeout": lambda: f"{self.chance.randint(1, 50)}s",
+        every = {"weight": lambda: self.chance.choice((0, 1, 2, 5, 9)),
+                 "max_conns": lambda: self.chance.randint(0, 99),
+                 "max_fails": lambda: self.chance.randint(0, 3),
+                 "fail_timeout": lambda: f"{self.chance.randint(1, 50)}s",
                  "slow_start": lambda: self.chance.choice(("0s", "5s")), "backup": lambda: self._is(0.2),
                  "down": lambda: self._is(0.3),
                  "tags": lambda: self.chance.choice(({}, {"version": str(self.chance.randint(1, 9))}))}
