@@ -89,7 +89,8 @@ class Wishes:
         steps, tried = [], self.ledger.draft(force=True)
         tried.pools, tried.drains = dict(draft.pools), dict(draft.drains)
         kinds = ["put", "delete", "add", "set", "remove"] + ([] if good else ["drain", "end_drain"])
-        for _ in range(self.chance.randint(1, 6)):
+        count, attempts = self.chance.randint(1, 6), 20
+        while len(steps) < count and (attempts := attempts - 1):
             step = self._step(self.chance.choice(kinds), self.chance.choice(names), tried)
             if step["op"] not in ("end_drain", "drain") and not good and self._is(0.05):
                 step["if_match"] = self._some_generation(step["upstream"])
