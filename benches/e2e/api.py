@@ -9,17 +9,47 @@ from dyups import Admin, Refused
 from processes import Failed
 
 
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    fields: dict[str, str]
+    """By lower-case name."""
+    body: dict
+
+    @property
+    def etag(self) -> str:
+        return self.fields.get("etag", "")
+
+    def __str__(self) -> str:
+        return f"{self.status} {json.dumps(self.body)[:600]}"
+
+
 class Api(Admin):
+    @property
+    def caller(self) -> str:
+        """What the other side calls us."""
+        host, port = self._socket.getsockname()
+        return f"{host}:{port}"
+
+    def exchange(self, method: str, path: str, text: str = "", fields: dict | None = None) -> Answer:
+        """Whatever is answered; what is no JSON becomes the detail of a problem."""
+        status, head, text = self._ask(method, path, text, fields)
+        named = (line.partition(":") for line in head.split("\r\n")[1:])
+        return Answer(status, {name.lower(): value.strip() for name, _, value in named}, parsed(text))
+
     def ask(self, method: str, path: str, wanted: dict | None = None) -> dict:
         """The answer's JSON; `Refused` with what a problem document says."""
-        status, _, text = self._ask(method, path, json.dumps(wanted) if wanted is not None else "")
-        try:
-            answer = json.loads(text) if text.strip() else {}
-        except ValueError:
-            answer = {"detail": text.strip()[:300]}
-        if not 200 <= status < 300:
-            raise Refused(f"{method} {path} {json.dumps(wanted or {})}: {status}, {said(answer)}")
-        return answer
+        answer = self.exchange(method, path, json.dumps(wanted) if wanted is not None else "")
+        if not 200 <= answer.status < 300:
+            raise Refused(f"{method} {path} {json.dumps(wanted or {})[:600]}: {answer.status}, {said(answer.body)}")
+        return answer.body
+
+
+def parsed(text: str) -> dict:
+    try:
+        return json.loads(text) if text.strip() else {}
+    except ValueError:
+        return {"detail": text.strip()[:300]}
 
 
 def said(problem: dict) -> str:

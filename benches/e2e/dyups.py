@@ -60,9 +60,10 @@ class Admin:
         if (status, answer) != (200, "success"):
             raise Refused(f"{method} {path}: {status} {answer.strip()} ({reason(head)})")
 
-    def _ask(self, method: str, path: str, text: str = "") -> tuple[int, str, str]:
+    def _ask(self, method: str, path: str, text: str = "", fields: dict | None = None) -> tuple[int, str, str]:
         """Status, head and body; OSError when the other side goes away."""
-        head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(text)}\r\n\r\n"
+        more = "".join(f"{name}: {value}\r\n" for name, value in (fields or {}).items())
+        head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(text)}\r\n{more}\r\n"
         self._socket.sendall((head + text).encode())
         held = b""
         while b"\r\n\r\n" not in held:

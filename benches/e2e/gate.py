@@ -26,6 +26,7 @@ BINARY = Path(__file__).resolve().parents[2] / "target" / "release" / "tidegate"
 def parser(about: str) -> argparse.ArgumentParser:
     a = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("--tidegate", metavar="PATH", default=str(BINARY), help="default: target/release/tidegate")
+    a.add_argument("binary", nargs="?", metavar="TIDEGATE", help="the same as --tidegate PATH")
     a.add_argument("--limit", type=int, default=600, help="give up after so many seconds (default 600)")
     return a
 
@@ -37,14 +38,15 @@ def comparable(a: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 def play(o: argparse.Namespace, game: Callable[[Bench, peers.Peer], dict], zero: tuple[str, ...]) -> None:
     """Runs the game, prints its counts, and ends the process with the verdict."""
-    counts = within(o, lambda bench: game(bench, peers.named(getattr(o, "peer", None) or f"tidegate={o.tidegate}")))
+    asked = getattr(o, "peer", None)
+    counts = within(o, lambda bench: game(bench, peers.named(asked) if asked else tidegate(o)))
     bad = [name for name in zero if counts[name]]
     print(json.dumps({**counts, "verdict": verdict(bad)}, indent=1))
     sys.exit(bool(bad))
 
 
 def tidegate(o: argparse.Namespace) -> peers.Peer:
-    return peers.named(f"tidegate={o.tidegate}")
+    return peers.named(f"tidegate={o.binary or o.tidegate}")
 
 
 def told(o: argparse.Namespace, work: str, counts: dict, faults: list[str], peer: peers.Peer | None = None) -> None:

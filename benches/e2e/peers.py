@@ -67,6 +67,8 @@ class Proxy:
     on: set[int]
     child: Child = field(init=False)
     admin: Admin | None = None
+    environment: dict[str, str] | None = None
+    """That it is started in; by default this one's."""
 
     def __enter__(self) -> Proxy:
         self.launch()
@@ -87,7 +89,7 @@ class Proxy:
         """Starts it without waiting until it listens."""
         file = self._write()
         self.child = Child(self.peer.kind.command(self.peer.binary, file), self.on,
-                           self.task.directory / "log")
+                           self.task.directory / "log", env=self.environment)
 
     def replace(self, pool: str, servers: list[str]) -> None:
         """Gives a pool other servers, the way this proxy is told; returns once it said yes."""
