@@ -35,6 +35,7 @@ URL or unix:PATH, and are http://127.0.0.1:18882's otherwise. Exit codes: 0 done
 no, 2 wrong usage, 64 bad configuration, 69 the proxy cannot be reached.";
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it, for a moment")]
 pub(crate) enum Command {
     /// Run the proxy in the foreground
     ///
