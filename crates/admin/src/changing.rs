@@ -2,10 +2,7 @@
 //! and answering with what it did, or would do. Whatever becomes of the client, it is seen through:
 //! the guard runs every change in a task of its own.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use axum::{
     Json,
@@ -14,8 +11,9 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use tidegate_model::{Name, Resolved, ServerSpec, UpstreamSpec, upstream::OnRemove};
-use tidegate_table::{Applied, Change, Condition, Operation, Origin, Snapshot, Subject};
+use serde_json::Value;
+use tidegate_model::{Name, Resolved, ServerSpec, upstream::OnRemove};
+use tidegate_table::{Applied, Change, Condition, Operation, Origin, Refused, Snapshot, Subject};
 
 use crate::{
     audit::{Audit, Outcome},
@@ -92,6 +90,7 @@ impl Asked {
     ) -> Result<Done, Problem> {
         let table = &context.admin.table;
         let pools = concerned(&wish.operations, &table.snapshot());
+        let about = About::of(&wish.operations);
         pools.iter().for_each(|pool| audit.upstream(pool));
         let terms = Terms::read(&self.head, &self.body, &self.caller)?.with_body(wish.said)?;
         audit.reason(terms.reason.as_deref());
@@ -119,8 +118,9 @@ impl Asked {
         }
         change.key = terms.key;
         let caller = change.caller.clone();
-        audit.before(&definitions(&table.snapshot(), &pools), pools.len());
-        let made = table.change(change).await.inspect_err(|refused| {
+        audit.before(&about.depicted(&table.snapshot(), &pools), pools.len());
+        let made = table.change(change).await.map_err(|refused| about.named(refused));
+        let made = made.inspect_err(|refused| {
             let reason = one_line(&refused.to_string());
             tracing::warn!(caller, what = wish.what, reason, "refused");
             audit.refused(refused);
@@ -129,7 +129,7 @@ impl Asked {
         tell(&caller, wish.what, &applied);
         audit.applied(&applied);
         let snapshot = table.snapshot();
-        audit.after(&definitions(&snapshot, &pools), pools.len());
+        audit.after(&about.depicted(&snapshot, &pools), pools.len());
         // Somebody else may have changed it since.
         let tag = wish.subject.generation(&snapshot).map(|now| now.min(applied.generation));
         Ok(Done::Made(applied, tag))
@@ -167,13 +167,58 @@ fn concerned(operations: &[Operation], snapshot: &Snapshot) -> Vec<Name> {
     operations.iter().filter_map(name).filter(|name| seen.insert(name.clone())).collect()
 }
 
-/// Those pools as they are defined.
-fn definitions<'s>(
-    snapshot: &'s Snapshot,
-    pools: &[Name],
-) -> BTreeMap<String, Option<&'s UpstreamSpec>> {
-    let of = |name: &Name| (name.to_string(), snapshot.pool(name.as_str()).map(|pool| &*pool.spec));
-    pools.iter().map(of).collect()
+/// What the audit log shows as it was before a change and as it is after it.
+enum About {
+    Drain(u64),
+    /// The drain of a server.
+    DrainOf(Name, String),
+    /// The definitions of all pools that are concerned.
+    Pools,
+}
+
+impl About {
+    fn of(operations: &[Operation]) -> Self {
+        match operations {
+            [Operation::AlterDrain { id, .. } | Operation::EndDrain { id }] => Self::Drain(*id),
+            [Operation::Drain { spec, .. }] => {
+                Self::DrainOf(spec.upstream.clone(), spec.server.clone())
+            }
+            _ => Self::Pools,
+        }
+    }
+
+    /// A refusal in the words of what was asked.
+    fn named(&self, refused: Refused) -> Refused {
+        match (self, refused) {
+            (Self::DrainOf(_, server), Refused::NobodyLeft(pool)) => {
+                Refused::LastServer { pool, server: server.clone() }
+            }
+            (_, refused) => refused,
+        }
+    }
+
+    fn depicted(&self, snapshot: &Snapshot, pools: &[Name]) -> Value {
+        let drain = match self {
+            Self::Drain(id) => snapshot.drains.get(id),
+            Self::DrainOf(pool, server) => snapshot
+                .drains
+                .values()
+                .find(|drain| drain.spec.upstream == *pool && drain.spec.server == *server),
+            Self::Pools => {
+                let definition = |name: &Name| {
+                    let pool = snapshot.pool(name.as_str());
+                    (name.to_string(), printed(pool.map(|pool| &*pool.spec)))
+                };
+                return Value::Object(pools.iter().map(definition).collect());
+            }
+        };
+        printed(drain.map(|drain| &drain.spec))
+    }
+}
+
+/// Definitions and orders have text for keys and nothing that fails to print.
+fn printed(value: Option<&impl serde::Serialize>) -> Value {
+    value.and_then(|value| serde_json::to_value(value).ok()).unwrap_or_default()
 }
 
 fn tell(caller: &str, what: &'static str, applied: &Applied) {
@@ -244,7 +289,7 @@ pub(crate) async fn read_terms_only(
     let asked = Asked::read(context, request).await?;
     let said = match &*asked.body {
         [] => Said::default(),
-        body => json::parse_body::<Terse>(body)?.into(),
+        body => json::parse_body::<Option<Terse>>(body)?.unwrap_or_default().into(),
     };
     Ok((asked, said))
 }

@@ -203,7 +203,10 @@ async fn try_alter(
     audit: &mut Audit,
 ) -> Result<Response, Problem> {
     let asked = Asked::read(context, request).await?;
-    let (id, pace) = (number(id)?, json::parse_body::<DrainChange>(&asked.body)?);
+    let id = number(id)?;
+    let drain = context.admin.operate.drain(id).ok_or_else(|| missing(id))?;
+    asked.caller.may_change(&drain.spec.upstream)?;
+    let pace = json::parse_body::<DrainChange>(&asked.body)?;
     let operation = Operation::AlterDrain { id, pace };
     let wish = wish("drain.alter", Subject::Drain(id), operation, Said::default());
     match asked.attempt(context, wish, audit).await? {

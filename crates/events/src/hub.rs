@@ -199,7 +199,8 @@ mod tests {
     fn what_is_larger_than_the_ring_is_not_kept() {
         let hub = Hub::new();
         hub.lock().keep(Kind::Reload, &"x".repeat(MOST_BYTES));
-        assert_eq!((hub.lock().ring.len(), hub.lock().bytes), (0, 0));
+        let kept = |state: &State| (state.ring.len(), state.bytes);
+        assert_eq!(kept(&hub.lock()), (0, 0));
         reload(&hub, "");
         assert_eq!(hub.lock().ring.len(), 1);
     }

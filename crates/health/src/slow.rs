@@ -26,7 +26,7 @@ pub(crate) fn eject(pool: &Pool, now: u64, turns: &Turns) {
     let most = median.saturating_mul(factor).max(median + MARGIN);
     for (latency, server) in known.iter().rev().take_while(|(latency, _)| *latency > most) {
         if let Some(millis) = pool.eject(server, now) {
-            turns.ejected(&server.state, millis, "it is far slower than its pool");
+            turns.ejected(&server.state, now, millis, "it is far slower than its pool");
             let (upstream, server) = (&pool.name, server.state.label());
             let (latency_us, median_us) = (latency, median);
             tracing::warn!(%upstream, %server, latency_us, median_us, millis, "server is ejected: it is far slower than its pool");

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use tidegate_events::Condition;
+use tidegate_net::coarse_millis;
 use tidegate_table::ServerState;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
@@ -49,7 +50,8 @@ impl Suspects {
 
     /// Its answers have taken that server out, for so many milliseconds.
     pub fn was_ejected(&self, state: &Arc<ServerState>, millis: u64) {
-        self.turns.ejected(state, millis, &format!("for its answers, for {millis} ms"));
+        let detail = format!("for its answers, for {millis} ms");
+        self.turns.ejected(state, coarse_millis(), millis, &detail);
     }
 }
 

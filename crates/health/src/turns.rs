@@ -80,9 +80,10 @@ impl Turns {
         }
     }
 
-    /// Its answers have taken it out, for so many milliseconds.
-    pub(crate) fn ejected(&self, state: &Arc<ServerState>, millis: u64, detail: &str) {
-        if state.health.ailment(coarse_millis()) != Some(Ailment::Ejected) {
+    /// Its answers have taken it out at `now`, in milliseconds of the clock that failures are told
+    /// by, for so many milliseconds.
+    pub(crate) fn ejected(&self, state: &Arc<ServerState>, now: u64, millis: u64, detail: &str) {
+        if state.health.ailment(now) != Some(Ailment::Ejected) {
             return;
         }
         self.tell(state, Condition::Up, Condition::Ejected, detail);
@@ -164,7 +165,7 @@ mod tests {
         let mut reader = hub.subscribe(None, Kinds::ALL).expect("room");
         let (turns, mut ejections) = Turns::new(hub);
         let state = state();
-        turns.ejected(&state, 0, "nobody ejected it");
+        turns.ejected(&state, coarse_millis(), 0, "nobody ejected it");
         let until = Instant::now();
         let ejection = Ejection { state: Arc::downgrade(&state), until };
         turns.ejected.try_send(ejection).expect("room");

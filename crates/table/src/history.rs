@@ -108,6 +108,13 @@ impl Entry {
         defined.iter().chain(drained).any(|one| **one == *pool)
     }
 
+    fn length(&self) -> usize {
+        match &self.place {
+            Place::Held(payload) => payload.len(),
+            Place::Filed { length, .. } => *length,
+        }
+    }
+
     fn held(&self) -> usize {
         match &self.place {
             Place::Held(payload) => payload.len(),

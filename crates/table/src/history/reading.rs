@@ -16,6 +16,9 @@ use crate::{
     snapshot::Snapshot,
 };
 
+/// Bytes of records that one page is made of, but for a single record that is longer.
+const MOST_AT_ONCE: usize = 16 << 20;
+
 /// One generation of the past, with what it changed.
 #[derive(Clone, Debug)]
 pub struct Past {
@@ -73,6 +76,7 @@ impl History {
             let inner = self.inner();
             inner.entries.iter().rev().filter(is_asked_for).take(limit + 1).cloned().collect()
         };
+        let limit = limit.min(fitting(&found)).max(1);
         let next = (found.len() > limit).then(|| found[limit - 1].generation);
         found.truncate(limit);
         let generations = found.iter().map(|entry| self.record(entry).map(past));
@@ -129,6 +133,16 @@ impl History {
         }
         Ok(pools.into_values().collect())
     }
+}
+
+/// How many of the first entries have records that may be read at once.
+fn fitting(entries: &[Entry]) -> usize {
+    let mut bytes = 0;
+    let fits = |entry: &&Entry| {
+        bytes += entry.length();
+        bytes <= MOST_AT_ONCE
+    };
+    entries.iter().take_while(fits).count()
 }
 
 /// What the pools of a record were before it.
