@@ -72,12 +72,13 @@ def history(api: Api, ledger: Ledger, limit: int) -> None:
 
 
 def entries(api: Api, limit: int = 1000):
-    """The newest first, without their time, and what is said to be the oldest."""
+    """The newest first, without their time and with pools in order, and what is said to be the oldest."""
     before = ""
     while True:
         page = api.ask("GET", f"/api/v1/generations?limit={limit}{before}")
         for entry in page["generations"]:
-            yield {key: value for key, value in entry.items() if key != "at"}, page["oldest"]
+            del entry["at"]
+            yield {**entry, "changed": sorted(entry["changed"])}, page["oldest"]
         if "next" not in page:
             return
         before = f"&before={page['next']}"

@@ -83,7 +83,7 @@ class Ledger:
     def judge(self, wish: Wish) -> Draft:
         """What comes of a wish, or `No`."""
         self._check_conditions(wish)
-        draft = self.draft(wish.source, wish.force)
+        draft = self.draft(wish.source, wish.force or wish.dry)
         for step in wish.steps:
             draft.step(step)
         draft.end_orphans()
@@ -103,7 +103,8 @@ class Ledger:
         self.generation, self.last_drain = draft.generation, draft.last_drain
         self.pools, self.drains = draft.pools, draft.drains
         self.entries.append({"generation": draft.generation, "source": draft.source, "caller": caller,
-                             "reason": reason, "changed": sorted(draft.defined | draft.drained)})
+                             "reason": reason, "changed": sorted(draft.defined | draft.drained
+                                                                  | draft.undrained)})
         self._past.append({name: pool.definition for name, pool in draft.pools.items()})
 
     def finished(self, drain: int) -> None:

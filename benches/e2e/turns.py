@@ -39,7 +39,7 @@ class Turns:
         answer = self.world.ask(asked)
         self.acknowledged(wish, draft, answer)
         if wish.key:
-            changed = tuple(sorted(draft.defined | draft.drained))
+            changed = tuple(sorted(draft.defined | draft.drained | draft.undrained))
             self.ledger.keys.insert(wish.key, Answered(draft.generation, now, changed, asked.identity))
             self._keyed = [*self._keyed, (wish, answer)][-REPEATABLE:]
         return answer.status
@@ -66,13 +66,13 @@ class Turns:
 
     @staticmethod
     def _tagged(wish: Wish, draft: Draft, answer: Answer) -> None:
-        """The ETag of an answer is good for the next condition."""
-        step, tag = wish.steps[0], draft.generation
-        if step["op"] == "end_drain" and not wish.as_transaction:
-            return
-        if step["op"] == "set_server" and not wish.as_transaction:
-            tag = draft.pools[step["upstream"]].since[step["server"]]
-        same("ETag of the answer", answer.etag, f'"{tag}"')
+        """The ETag of an answer is good for the next condition; what is gone has none."""
+        step, tag = wish.steps[0], f'"{draft.generation}"'
+        if not wish.as_transaction and step["op"] in ("delete_upstream", "end_drain", "remove_server"):
+            tag = ""
+        if not wish.as_transaction and step["op"] in ("drain", "set_server"):
+            tag = f'"{draft.pools[step["upstream"]].since[step["server"]]}"'
+        same("ETag of the answer", answer.etag or "", tag)
 
     def repeat(self) -> None:
         """A key again: with its request, or with another."""

@@ -48,7 +48,7 @@ enum Place {
 
 impl Rates {
     pub(crate) fn new() -> Self {
-        Self { requests: Limit::new(5_000, 10_000), failures: Limit::new(10, 20) }
+        Self { requests: Limit::new(50_000, 100_000), failures: Limit::new(10, 20) }
     }
 }
 
