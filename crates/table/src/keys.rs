@@ -10,8 +10,9 @@ use crate::{condition::Key, effect::touched, journal::record::Changed};
 
 /// How long a key is kept, in milliseconds.
 const KEPT: u64 = 24 * 60 * 60 * 1_000;
-/// Beyond so many the oldest are forgotten early.
+/// Beyond so many, or so many names of pools in them, the oldest are forgotten early.
 const MOST: usize = 100_000;
+const MOST_NAMES: usize = 500_000;
 
 /// A change that was made under a key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +30,8 @@ pub(crate) struct Answered {
 pub(crate) struct Keys {
     by_text: imbl::HashMap<Arc<str>, Arc<Answered>>,
     by_generation: imbl::OrdMap<u64, Arc<Answered>>,
+    /// Names of pools in all of them.
+    names: usize,
 }
 
 impl Keys {
@@ -39,15 +42,19 @@ impl Keys {
 
     pub(crate) fn insert(&mut self, answered: Arc<Answered>) {
         while let Some((generation, oldest)) = self.by_generation.get_min()
-            && (oldest.is_over(answered.at) || self.by_generation.len() >= MOST)
+            && (oldest.is_over(answered.at)
+                || self.by_generation.len() >= MOST
+                || self.names + answered.changed.len() > MOST_NAMES)
         {
             let (generation, oldest) = (*generation, Arc::clone(oldest));
             self.by_generation.remove(&generation);
+            self.names = self.names.saturating_sub(oldest.changed.len());
             // Its text may have been used again since.
             if self.by_text.get(&oldest.key.text).is_some_and(|last| Arc::ptr_eq(last, &oldest)) {
                 self.by_text.remove(&oldest.key.text);
             }
         }
+        self.names += answered.changed.len();
         self.by_text.insert(Arc::clone(&answered.key.text), Arc::clone(&answered));
         self.by_generation.insert(answered.generation, answered);
     }
@@ -101,6 +108,19 @@ mod tests {
         keys.insert(answered("a", 1, KEPT * 10));
         keys.insert(answered("b", 2, KEPT));
         assert!(keys.find("a", KEPT).is_some() && keys.find("b", KEPT).is_some());
+    }
+
+    #[test]
+    fn answers_about_very_many_pools_are_fewer() {
+        let pools = vec![Name::new("p").expect("a name"); 10_000];
+        let mut keys = Keys::default();
+        for generation in 0..60 {
+            let few = answered(&generation.to_string(), generation, 0);
+            let many = Answered { changed: pools.clone(), ..Answered::clone(&few) };
+            keys.insert(Arc::new(many));
+        }
+        assert_eq!((keys.len(), keys.names), (50, MOST_NAMES));
+        assert!(keys.find("9", 0).is_none() && keys.find("10", 0).is_some());
     }
 
     #[test]
