@@ -213,8 +213,7 @@ impl TlsEnd {
                 }
             }
             Err((used, _)) => {
-                // It fails again, behind the alert that it has for the other side.
-                let _ = self.session.take(&mut incoming[used..], |_| (), outgoing);
+                self.session.last_words(&mut incoming[used..], outgoing);
                 self.incoming = Vec::new();
                 self.ended = Some(Ended::Broken);
                 self.said_goodbye = true;

@@ -135,8 +135,7 @@ impl Shaking {
             let (used, progress) = match self.session.take(&mut self.incoming, take, &mut out) {
                 Ok(taken) => taken,
                 Err((used, error)) => {
-                    // It fails again, behind the alert that it has for the other side.
-                    let _ = self.session.take(&mut self.incoming[used..], |_| (), &mut out);
+                    self.session.last_words(&mut self.incoming[used..], &mut out);
                     let _ = self.send(&out).await;
                     return Err(error.into());
                 }

@@ -132,6 +132,25 @@ impl Session {
         either!(self, incoming, plain, out, |_: &mut WriteTraffic<'_, _>, _: &mut Vec<u8>| Ok(()))
     }
 
+    /// Puts behind `out` what the other side is to be told of an error. `incoming` is what was not done
+    /// with then: it would fail again, so nothing else is asked for.
+    pub(super) fn last_words(&mut self, incoming: &mut [u8], out: &mut Vec<u8>) {
+        macro_rules! tell {
+            ($connection:expr) => {
+                while $connection.wants_write() {
+                    match $connection.process_tls_records(incoming).state {
+                        Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, out),
+                        _ => return,
+                    }
+                }
+            };
+        }
+        match self {
+            Self::Client(connection) => tell!(connection),
+            Self::Server(connection) => tell!(connection),
+        }
+    }
+
     /// Encrypts `plain` and puts the records behind `out`. `incoming` is what `take` left.
     pub(super) fn encrypt(
         &mut self,
