@@ -1,8 +1,9 @@
 //! TLS with clients: how handshakes end, and how long certificates last.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use super::{ListenerTotals, page::Page};
+use crate::time::unix_seconds;
 
 /// What there is to say about the TLS of one listener.
 #[derive(Clone, Debug)]
@@ -39,7 +40,7 @@ pub(super) fn families(page: &mut Page, listeners: &[ListenerTotals]) {
             for (listener, tls) in of_tls() {
                 for certificate in tls.each_once() {
                     let labels = [("listener", listener), ("file", &*certificate.file)];
-                    samples.count(&labels, seconds(certificate.not_after));
+                    samples.count(&labels, unix_seconds(certificate.not_after));
                 }
             }
         },
@@ -64,10 +65,6 @@ impl TlsTotals {
     }
 }
 
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,7 +74,7 @@ mod tests {
         let certificate = |file: &str| Certificate {
             file: file.into(),
             names: Vec::new(),
-            not_after: UNIX_EPOCH,
+            not_after: SystemTime::UNIX_EPOCH,
         };
         let certificates = ["a", "b", "a"].map(certificate).to_vec();
         let tls = TlsTotals { handshakes: Vec::new(), bad_certificates: 0, certificates };
