@@ -94,7 +94,8 @@ fn a_stop_says_goodbye_to_everybody() {
 #[test]
 fn python_talks_and_is_drained() {
     for (script, count) in [("echo.py", 20), ("drain.py", 20)] {
-        let site = Site::new(websocket::edge().route("upstream = \"app\""), "");
+        let edge = Edge::new().route("upstream = \"app\"\nupgrade = [\"websocket\"]");
+        let site = Site::new(edge, "");
         play(&site, script, count);
     }
 }
@@ -124,7 +125,7 @@ fn a_tcp_listener_speaks_tls() {
     // Whatever protocol it says that it is going to speak.
     let trusting = TlsClient::trusting(&authority).offering(&["mqtt"]);
     let mut client = trusting.connect(edge.port("tcp"), "a.test");
-    for length in [1, 300_000] {
+    for length in [1, 120_000] {
         echoes(&mut client, &bytes(&mut Rng::with_seed(2), length));
     }
     client.send("the last word");
