@@ -27,6 +27,7 @@ use tidegate_pool::Budget;
 use tidegate_table::{Bounds, Options, Table};
 use tidegate_tunnel::Register;
 use tidegate_worker::{AccessLog, Format, ReplayMemory, Shared};
+use tokio::sync::Notify;
 
 use crate::{
     certificates::{self, ByListener},
@@ -36,7 +37,7 @@ use crate::{
     file,
     listeners::{Listeners, Unbound},
     logging, told,
-    workers::{Order, Workers},
+    workers::{Order, Orders, Workers},
 };
 
 /// Probes in flight at once, however many descriptors there are.
@@ -47,6 +48,10 @@ const RELOADS: usize = 16;
 
 /// New certificates that wait for control; more of them wait to be looked at.
 const RENEWALS: usize = 16;
+
+/// Idle connections to servers that left are closed at once, but the workers are not woken for that
+/// more often than this: under many changes a second they have something better to do.
+const CLOSE_GONE: Duration = Duration::from_millis(20);
 
 /// Where the configuration comes from.
 pub(crate) enum Origin {
@@ -191,8 +196,7 @@ async fn start(
     listeners.become_so(arrangement, workers.orders()).await;
     process.listeners.with(|all| told::listeners(&events, &*all, ListenerTurn::Opened));
     let addresses = listeners.addresses();
-    let orders = workers.orders().clone();
-    table.on_departure(move |_| orders.tell(|| Order::CloseGone));
+    close_gone(&table, workers.orders().clone());
     let orders = Box::new(workers.orders().clone());
     let operate = Operate::new(Arc::clone(&table), Arc::clone(&tunnels), orders);
     tokio::spawn(Arc::clone(&operate).run());
@@ -288,6 +292,20 @@ impl App {
         tracing::info!("stopped");
         ExitCode::SUCCESS
     }
+}
+
+/// Has the workers close idle connections to servers that leave.
+fn close_gone(table: &Table, orders: Orders) {
+    let left = Arc::new(Notify::new());
+    let leaves = Arc::clone(&left);
+    table.on_departure(move |_| leaves.notify_one());
+    tokio::spawn(async move {
+        loop {
+            left.notified().await;
+            orders.tell(|| Order::CloseGone);
+            tokio::time::sleep(CLOSE_GONE).await;
+        }
+    });
 }
 
 fn bind_admin(config: &Config) -> Result<Vec<Bound>> {

@@ -1,8 +1,8 @@
 """Somebody who changes pools at a steady pace, in a process of its own.
 
-`changers.py ADMIN NUMBER OF POOLS HOT RATE SERVERS...` owns every OF-th pool from NUMBER on. Every other change
-is of a hot pool, one of the first HOT. It changes from the line `go` until the line `rest`, and then says what
-it did.
+`changers.py ADMIN NUMBER OF POOLS HOT SHARE RATE SERVERS...` owns every OF-th pool from NUMBER on. SHARE of its
+changes are of hot pools, the first HOT. It changes from the line `go` until the line `rest`, and then says what it
+did.
 """
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ PREFIX = "pool"
 
 
 class Changer:
-    def __init__(self, port: int, number: int, of: int, pools: int, hot: int, servers: list[str]):
-        self.port, self.servers = port, servers
+    def __init__(self, port: int, number: int, of: int, pools: int, hot: int, share: float, servers: list[str]):
+        self.port, self.servers, self.share, self.place = port, servers, share, number / of
         self.hot, self.cold = range(number, hot, of), range(hot + number, pools, of)
         self.listed: dict[str, list[str]] = {}
         self.failed, self.note, self.took_us = 0, "", []
@@ -28,17 +28,18 @@ class Changer:
         """At its pace until it is told to rest. One that is late does not wait, so that it catches up."""
         # While it rested, a connection would have been closed as idle.
         self.api = Api(self.port)
-        begin, done = time.monotonic(), 0
+        # All of them began at once; in step they would be bursts, not so many a second.
+        begin, done = time.monotonic() + self.place / rate, 0
         self.failed, self.note, self.took_us = 0, "", []
         while not select.select([sys.stdin], [], [], max(0, begin + done / rate - time.monotonic()))[0]:
-            self._change(done)
+            self._change()
             done += 1
         sys.stdin.readline()
         return {"done": done, "seconds": time.monotonic() - begin, "failed": self.failed, "note": self.note,
                 "took_us": self.took_us}
 
-    def _change(self, turn: int) -> None:
-        name = f"{PREFIX}{random.choice(self.hot if turn % 2 and self.hot else self.cold)}"
+    def _change(self) -> None:
+        name = f"{PREFIX}{random.choice(self.hot if self.hot and random.random() < self.share else self.cold)}"
         listed = self.listed.setdefault(name, self.servers[:2])
         method, path, body = random.choice((self._weight, self._put, self._exchange, self._dyups))(name, listed)
         begin = time.monotonic()
@@ -68,8 +69,8 @@ class Changer:
         return "POST", f"/upstream/{name}", " ".join(f"server {server};" for server in listed)
 
 
-def main(port: str, number: str, of: str, pools: str, hot: str, rate: str, *servers: str) -> None:
-    changer = Changer(int(port), int(number), int(of), int(pools), int(hot), list(servers))
+def main(port: str, number: str, of: str, pools: str, hot: str, share: str, rate: str, *servers: str) -> None:
+    changer = Changer(int(port), int(number), int(of), int(pools), int(hot), float(share), list(servers))
     print(json.dumps({"ready": True}), flush=True)
     while sys.stdin.readline():
         print(json.dumps(changer.work(float(rate))), flush=True)

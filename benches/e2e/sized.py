@@ -1,7 +1,7 @@
 """A server of one large body, in a process of its own, and the client that must get it whole.
 
 `sized.py PORT BYTES` answers every request with so many bytes, a block of its own again and again. On a
-line it says how many connections it has taken.
+line it says how many connections it was asked over.
 """
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Server:
     def run(self) -> None:
         while True:
             sock, _ = self.door.accept()
-            self.connections += 1
             threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
 
     def _serve(self, sock: socket.socket) -> None:
         with sock:
             if not read_head(sock)[0]:
                 return
+            self.connections += 1
             sock.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {self.size}\r\n\r\n".encode())
             left = self.size
             while left:

@@ -1,5 +1,5 @@
-//! An end of a connection. The engines know no sockets, only this: TCP and unix sockets today, TLS
-//! and HTTP/2 streams later, and nothing above has to change for them.
+//! An end of a connection. The engines know no sockets, only this: TCP and unix sockets, TLS over
+//! them, HTTP/2 streams later, and nothing above has to change for them.
 
 use std::{
     io::{self, IoSlice},
@@ -12,7 +12,7 @@ use tokio::{
     net::{TcpStream, UnixStream},
 };
 
-use crate::Pipe;
+use crate::{Pipe, tls::TlsEnd};
 
 /// One end of a connection. All methods are cancel safe: what is not ready has not happened.
 pub trait End {
@@ -25,6 +25,8 @@ pub trait End {
     /// `WouldBlock` when there is nothing, not even an end.
     fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 
+    /// Writes what is taken. Whoever has to wait comes again with the same bytes in front: under TLS
+    /// they may be on their way already.
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
 
     fn poll_write_vectored(
@@ -75,18 +77,21 @@ pub fn poll_drain(
     }
 }
 
-/// A plain socket.
+/// A connection, plain or not.
 #[derive(Debug)]
 pub enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// Made by [`Socket::accept_tls`] and [`Socket::connect_tls`].
+    Tls(Box<TlsEnd>),
 }
 
-macro_rules! both {
-    ($self:ident, $stream:ident => $call:expr) => {
+macro_rules! each {
+    ($self:ident, $stream:ident => $call:expr, $tls:ident => $tls_call:expr) => {
         match $self {
             Socket::Tcp($stream) => $call,
             Socket::Unix($stream) => $call,
+            Socket::Tls($tls) => $tls_call,
         }
     };
 }
@@ -95,26 +100,48 @@ impl Socket {
     /// Waits until the other side has broken off. One that has only said its last word has not, and
     /// what it has said stays unread. Cancel safe.
     pub async fn broken(&self) {
-        // An error of the wait itself is as good an end.
-        let _ = both!(self, stream => stream.ready(Interest::ERROR).await);
+        let plain = self.below();
+        // An error of the wait itself is as good an end; below TLS there is none.
+        let _ = match plain {
+            Self::Tcp(stream) => stream.ready(Interest::ERROR).await,
+            Self::Unix(stream) => stream.ready(Interest::ERROR).await,
+            Self::Tls(_) => std::future::pending().await,
+        };
+    }
+
+    /// Writes what is taken without waiting; ciphertext, below TLS.
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        each!(self, stream => stream.try_write(bytes), _tls => Err(io::ErrorKind::WouldBlock.into()))
+    }
+
+    /// The socket itself.
+    pub(crate) fn below(&self) -> &Self {
+        match self {
+            Self::Tls(end) => end.inner(),
+            Self::Tcp(_) | Self::Unix(_) => self,
+        }
     }
 }
 
 impl End for Socket {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut buffer = ReadBuf::new(buffer);
+        let mut room = ReadBuf::new(buffer);
         // tokio's own poll_read, unlike try_read, forgets the readiness after a short read: the
         // next wait costs no system call that says EAGAIN.
-        let polled = both!(self, stream => Pin::new(stream).poll_read(cx, &mut buffer));
-        polled.map_ok(|()| buffer.filled().len())
+        let polled = match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut room),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, &mut room),
+            Self::Tls(end) => return end.poll_read(cx, buffer),
+        };
+        polled.map_ok(|()| room.filled().len())
     }
 
     fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        both!(self, stream => stream.try_read(buffer))
+        each!(self, stream => stream.try_read(buffer), tls => tls.try_read(buffer))
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        both!(self, stream => Pin::new(stream).poll_write(cx, bytes))
+        each!(self, stream => Pin::new(stream).poll_write(cx, bytes), tls => tls.poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -122,21 +149,25 @@ impl End for Socket {
         cx: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        both!(self, stream => Pin::new(stream).poll_write_vectored(cx, bytes))
+        each!(
+            self,
+            stream => Pin::new(stream).poll_write_vectored(cx, bytes),
+            tls => tls.poll_write_vectored(cx, bytes)
+        )
     }
 
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        both!(self, stream => stream.poll_read_ready(cx))
+        each!(self, stream => stream.poll_read_ready(cx), tls => tls.poll_readable(cx))
     }
 
     fn poll_close_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        both!(self, stream => Pin::new(stream).poll_shutdown(cx))
+        each!(self, stream => Pin::new(stream).poll_shutdown(cx), tls => tls.poll_close_write(cx))
     }
 
     fn plain(&self) -> Option<&TcpStream> {
         match self {
             Self::Tcp(stream) => Some(stream),
-            Self::Unix(_) => None,
+            Self::Unix(_) | Self::Tls(_) => None,
         }
     }
 }

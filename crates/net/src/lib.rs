@@ -1,5 +1,5 @@
-//! Sockets as the rest of the house sees them: ends to read from and write to, listeners,
-//! connects, the scratch buffers lent while bytes pass through, and a worker's timers.
+//! Sockets as the rest of the house sees them: ends to read from and write to, with TLS or without,
+//! listeners, connects, the scratch buffers lent while bytes pass through, and a worker's timers.
 #![forbid(unsafe_code)]
 
 mod clock;
@@ -10,6 +10,7 @@ mod end;
 mod listen;
 mod pipe;
 mod scratch;
+mod stream;
 mod timer;
 mod tls;
 
@@ -22,4 +23,7 @@ pub use listen::{Acceptor, Bound, ListenAddress, ListenError, Options, Peer, bin
 pub use pipe::Pipe;
 pub use scratch::{Lent, ROOM, SIZE, Scratch};
 pub use timer::{Timer, Timers};
-pub use tls::{TlsHandshake, TlsInquiry};
+pub use tls::{
+    Certificate, CertificateFiles, ClientAuth, TlsClient, TlsConnecting, TlsEnd, TlsError,
+    TlsFacts, TlsFault, TlsHandshake, TlsInquiry, TlsServer, TlsServing, TlsVersion,
+};

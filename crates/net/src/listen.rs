@@ -227,15 +227,18 @@ impl Peer {
 impl Socket {
     /// The address the client connected to, when it is one.
     pub fn local_ip(&self) -> Option<SocketAddr> {
-        match self {
+        match self.below() {
             Self::Tcp(stream) => stream.local_addr().ok(),
-            Self::Unix(_) => None,
+            Self::Unix(_) | Self::Tls(_) => None,
         }
     }
 
-    /// Whether closing it says RST instead of FIN: how a cut is told from an end.
-    pub fn reset_on_close(&self, reset: bool) {
-        if let Self::Tcp(stream) = self {
+    /// Whether closing it says RST instead of FIN, and nothing by TLS: how a cut is told from an end.
+    pub fn reset_on_close(&mut self, reset: bool) {
+        if let Self::Tls(end) = self {
+            end.cut_on_close(reset);
+        }
+        if let Self::Tcp(stream) = self.below() {
             // A socket that is gone already needs no such mark.
             let _ = SockRef::from(stream).set_linger(reset.then_some(Duration::ZERO));
         }

@@ -254,7 +254,7 @@ mod tests {
         fn take(&mut self, server: &Arc<ServerState>) -> Option<i32> {
             match self.idle.take(&self.live, server.id())?.conn.end {
                 Socket::Unix(stream) => Some(stream.as_raw_fd()),
-                Socket::Tcp(_) => None,
+                Socket::Tcp(_) | Socket::Tls(_) => None,
             }
         }
     }

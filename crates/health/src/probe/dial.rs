@@ -38,16 +38,9 @@ pub(super) async fn dial(target: &Target) -> Result<Socket, Fault> {
 
 /// Writes what the connection is to begin with.
 pub(super) async fn greet(socket: &mut Socket, bytes: &[u8]) -> Result<(), Fault> {
-    let written = match socket {
-        Socket::Tcp(stream) => stream.write_all(bytes).await,
-        Socket::Unix(stream) => stream.write_all(bytes).await,
-    };
-    written.map_err(|error| Fault::io("the connection broke", &error))
+    socket.write_all(bytes).await.map_err(|error| Fault::io("the connection broke", &error))
 }
 
 pub(super) fn stream(socket: Socket) -> Stream {
-    match socket {
-        Socket::Tcp(stream) => Box::new(stream),
-        Socket::Unix(stream) => Box::new(stream),
-    }
+    Box::new(socket)
 }

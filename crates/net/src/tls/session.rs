@@ -1,0 +1,218 @@
+//! The cryptographic side of a connection: records go in, plaintext and records come out. It owns keys
+//! and a state, and no buffer.
+
+use std::{fmt, sync::Arc};
+
+use tokio_rustls::rustls::{
+    ClientConfig, CommonState, Error, HandshakeKind, ProtocolVersion, ServerConfig,
+    client::UnbufferedClientConnection,
+    pki_types::ServerName,
+    server::UnbufferedServerConnection,
+    unbuffered::{
+        ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError,
+        UnbufferedStatus, WriteTraffic,
+    },
+};
+
+use super::{certificates::subject, handshake::TlsFacts};
+
+/// The plaintext of a record (RFC 8446 §5.1), and the most that encrypting it adds.
+const RECORD: usize = 16 * 1024;
+const OVERHEAD: usize = 64;
+
+/// One side of a connection.
+pub(super) enum Session {
+    Client(UnbufferedClientConnection),
+    Server(UnbufferedServerConnection),
+}
+
+/// What records came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// The handshake goes on when there is more.
+    Shaking,
+    /// Plaintext may go both ways.
+    Open,
+    /// The other side has said its last word.
+    Ended,
+}
+
+/// An error, and how many bytes of the records were done with before.
+pub(super) type Broken = (usize, Error);
+
+/// Drives a connection of either side as far as `$incoming` goes, and has `$write` write once it is
+/// open.
+macro_rules! drive {
+    ($connection:expr, $incoming:expr, $plain:expr, $out:expr, $write:expr) => {{
+        let (mut used, mut ended) = (0, false);
+        loop {
+            let UnbufferedStatus { discard, state } =
+                $connection.process_tls_records(&mut $incoming[used..]);
+            let state = match state {
+                Ok(state) => state,
+                Err(error) => return Err((used + discard, error)),
+            };
+            let progress = match state {
+                ConnectionState::ReadTraffic(mut traffic) => {
+                    while let Some(Ok(record)) = traffic.next_record() {
+                        $plain(record.payload);
+                    }
+                    None
+                }
+                ConnectionState::EncodeTlsData(mut data) => {
+                    encode(&mut data, $out);
+                    None
+                }
+                ConnectionState::TransmitTlsData(data) => {
+                    data.done();
+                    None
+                }
+                ConnectionState::PeerClosed => {
+                    ended = true;
+                    None
+                }
+                ConnectionState::BlockedHandshake => Some(Progress::Shaking),
+                ConnectionState::Closed => Some(Progress::Ended),
+                ConnectionState::WriteTraffic(mut traffic) => match $write(&mut traffic, $out) {
+                    Ok(()) if ended => Some(Progress::Ended),
+                    Ok(()) => Some(Progress::Open),
+                    Err(error) => return Err((used + discard, error)),
+                },
+                // Early data is never offered, nor asked for.
+                _ => return Err((used, Error::General("an unknown state".into()))),
+            };
+            used += discard;
+            if let Some(progress) = progress {
+                return Ok((used, progress));
+            }
+        }
+    }};
+}
+
+/// The same for either side.
+macro_rules! either {
+    ($session:expr, $incoming:expr, $plain:expr, $out:expr, $write:expr) => {
+        match $session {
+            Session::Client(connection) => drive!(connection, $incoming, $plain, $out, $write),
+            Session::Server(connection) => drive!(connection, $incoming, $plain, $out, $write),
+        }
+    };
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Client(_) => "Client",
+            Self::Server(_) => "Server",
+        })
+    }
+}
+
+impl Session {
+    pub(super) fn server(config: Arc<ServerConfig>) -> Result<Self, Error> {
+        UnbufferedServerConnection::new(config).map(Self::Server)
+    }
+
+    pub(super) fn client(
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> Result<Self, Error> {
+        UnbufferedClientConnection::new(config, name).map(Self::Client)
+    }
+
+    /// Takes records from the front of `incoming` and says how many bytes of them are done with; an
+    /// incomplete one has to come again with its rest. Records for the other side, of an error too, are
+    /// put behind `out`.
+    pub(super) fn take(
+        &mut self,
+        incoming: &mut [u8],
+        mut plain: impl FnMut(&[u8]),
+        out: &mut Vec<u8>,
+    ) -> Result<(usize, Progress), Broken> {
+        either!(self, incoming, plain, out, |_: &mut WriteTraffic<'_, _>, _: &mut Vec<u8>| Ok(()))
+    }
+
+    /// Encrypts `plain` and puts the records behind `out`. `incoming` is what `take` left.
+    pub(super) fn encrypt(
+        &mut self,
+        plain: &[u8],
+        incoming: &mut [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(usize, Progress), Broken> {
+        let guess = plain.len() + (plain.len() / RECORD + 1) * OVERHEAD;
+        either!(
+            self,
+            incoming,
+            |_: &[u8]| (),
+            out,
+            |to: &mut WriteTraffic<'_, _>, out: &mut Vec<u8>| {
+                put(out, guess, |room| to.encrypt(plain, room))
+            }
+        )
+    }
+
+    /// Says that nothing more will come (RFC 8446 §6.1). `incoming` is what `take` left.
+    pub(super) fn close(
+        &mut self,
+        incoming: &mut [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(usize, Progress), Broken> {
+        either!(
+            self,
+            incoming,
+            |_: &[u8]| (),
+            out,
+            |to: &mut WriteTraffic<'_, _>, out: &mut Vec<u8>| {
+                put(out, OVERHEAD, |room| to.queue_close_notify(room))
+            }
+        )
+    }
+
+    /// What was agreed on; `server_name` is what a client asked for.
+    pub(super) fn facts(&self, server_name: Option<Box<str>>) -> TlsFacts {
+        let (state, is_server): (&CommonState, _) = match self {
+            Self::Client(connection) => (connection, false),
+            Self::Server(connection) => (connection, true),
+        };
+        let suite = state.negotiated_cipher_suite();
+        let shown = state.peer_certificates().filter(|_| is_server).and_then(<[_]>::first);
+        TlsFacts {
+            version: match state.protocol_version() {
+                Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+                _ => "TLSv1.3",
+            },
+            cipher: suite.and_then(|suite| suite.suite().as_str()).unwrap_or_default(),
+            server_name,
+            http2: state.alpn_protocol() == Some(b"h2"),
+            client_subject: shown.and_then(subject),
+            resumed: state.handshake_kind() == Some(HandshakeKind::Resumed),
+        }
+    }
+}
+
+fn encode<D>(data: &mut EncodeTlsData<'_, D>, out: &mut Vec<u8>) {
+    // It can only fail for want of room, of which there is as much as it wants.
+    let _ = put(out, 0, |room| {
+        data.encode(room).map_err(|error| match error {
+            EncodeError::InsufficientSize(wanted) => EncryptError::InsufficientSize(wanted),
+            EncodeError::AlreadyEncoded => EncryptError::EncryptExhausted,
+        })
+    });
+}
+
+/// Has something written behind `out`, into so much room or as much as it wants.
+fn put(
+    out: &mut Vec<u8>,
+    guess: usize,
+    mut write: impl FnMut(&mut [u8]) -> Result<usize, EncryptError>,
+) -> Result<(), Error> {
+    let begin = out.len();
+    out.resize(begin + guess, 0);
+    let mut written = write(&mut out[begin..]);
+    if let Err(EncryptError::InsufficientSize(InsufficientSizeError { required_size })) = written {
+        out.resize(begin + required_size, 0);
+        written = write(&mut out[begin..]);
+    }
+    out.truncate(begin + written.as_ref().map_or(0, |written| *written));
+    written.map(|_| ()).map_err(|error| Error::General(error.to_string()))
+}
