@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tidegate_config::{Loaded, Mention, Problem, Tls};
+use tidegate_config::{Listener, Loaded, Mention, Problem, Protocol, Tls};
 use tidegate_events::ListenerTurn;
 use tidegate_net::{CertificateFiles, ClientAuth, TlsFault, TlsServer, TlsServing, TlsVersion};
 use tidegate_worker::ListenerLive;
@@ -65,7 +65,7 @@ pub(crate) fn load(
     for listener in &loaded.config.listeners {
         let (name, mentions) = (&listener.name, &loaded.mentions);
         let Some(tls) = &listener.tls else { continue };
-        match Secured::load(serving(tls), before.get(name)) {
+        match Secured::load(serving(listener, tls), before.get(name)) {
             Ok(secured) => {
                 loaded.warnings.extend(secured.warnings(SystemTime::now()).into_iter().map(
                     |warning| placed(mentions, name, &warning),
@@ -93,7 +93,7 @@ fn placed(mentions: &[Mention], listener: &str, fault: &TlsFault) -> Problem {
     }
 }
 
-fn serving(tls: &Tls) -> TlsServing {
+fn serving(listener: &Listener, tls: &Tls) -> TlsServing {
     let certificate = |one: &tidegate_config::Certificate| CertificateFiles {
         cert: one.cert.clone(),
         key: one.key.clone(),
@@ -105,6 +105,7 @@ fn serving(tls: &Tls) -> TlsServing {
             tidegate_config::TlsVersion::V12 => TlsVersion::V12,
             tidegate_config::TlsVersion::V13 => TlsVersion::V13,
         },
+        http: matches!(listener.protocol, Protocol::Http { .. }),
         // Nobody speaks it yet, whatever `tls.http2` says.
         http2: false,
         client_ca: tls.client_ca.clone(),

@@ -81,7 +81,7 @@ async fn serve(worker: Rc<Worker>, listener: Rc<Listener>, socket: Socket, peer:
     let mut patience = listener.settings.timeouts.header;
     loop {
         if conn.ahead().is_empty() && !wait(&mut conn, &timer, &listener, patience).await {
-            return farewell(&mut conn).await;
+            return;
         }
         let side = Side {
             worker: &worker,
@@ -93,10 +93,7 @@ async fn serve(worker: Rc<Worker>, listener: Rc<Listener>, socket: Socket, peer:
         let client = Client { side, conn: &mut conn };
         // In a box, so that a connection that waits does not carry the room for a request.
         match Box::pin(turn(client)).await {
-            Turn::Next if listener.is_closing() && conn.ahead().is_empty() => {
-                return farewell(&mut conn).await;
-            }
-            Turn::Gone => return farewell(&mut conn).await,
+            Turn::Next if listener.is_closing() && conn.ahead().is_empty() => return,
             Turn::Next => patience = listener.settings.timeouts.keepalive,
             Turn::Nothing => (),
             Turn::Close => {
@@ -131,14 +128,6 @@ async fn wait(
     let came = came.await;
     timer.set_idle(None);
     came
-}
-
-/// Ends TLS with a goodbye, so that nobody takes the end for a cut; a plain connection has none to say.
-/// One that cannot be sent at once is not waited for.
-async fn farewell(conn: &mut Conn<Socket>) {
-    if conn.end.tls().is_some() {
-        poll_fn(|cx| Poll::Ready(drop(conn.end.poll_close_write(cx)))).await;
-    }
 }
 
 /// Closes for writing and reads the client out, so that the answer reaches it.

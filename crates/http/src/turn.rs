@@ -26,8 +26,6 @@ pub(crate) enum Turn {
     CloseSoon,
     /// Nothing more to say.
     Cut,
-    /// The client has left between two requests.
-    Gone,
     /// There was no request yet, though the socket seemed readable: tokio takes a new one to be.
     Nothing,
     Tunnel(Box<Opened>),
@@ -42,7 +40,7 @@ pub(crate) async fn turn(mut client: Client<'_>) -> Turn {
             Forwarding::new(client, job, now).run().await
         }
         Err(Unread::Refused(refused)) => Box::pin(refuse(client, *refused)).await,
-        Err(Unread::Gone) => Turn::Gone,
+        Err(Unread::Gone) => Turn::Cut,
         Err(Unread::Nothing) => Turn::Nothing,
     }
 }
