@@ -14,9 +14,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use tidegate_admin::{Admin, AdminListener, AuditLog, Configuration};
-use tidegate_config::{
-    AccessFormat, Config, ListenAddress, Loaded, LogPath, Workers as Count,
-};
+use tidegate_config::{AccessFormat, Config, ListenAddress, Loaded, LogPath, Workers as Count};
 use tidegate_discover::{Renewal, Resolver};
 use tidegate_events::{Hub, ListenerTurn};
 use tidegate_health::Checks;

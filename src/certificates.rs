@@ -56,10 +56,7 @@ pub(crate) struct Watched {
 ///
 /// # Errors
 /// Everything that is wrong with it, by file and position.
-pub(crate) fn load(
-    path: &Path,
-    before: &ByListener,
-) -> Result<(Loaded, ByListener), Vec<Problem>> {
+pub(crate) fn load(path: &Path, before: &ByListener) -> Result<(Loaded, ByListener), Vec<Problem>> {
     let mut loaded = tidegate_config::load(path)?;
     let (mut all, mut problems) = (ByListener::new(), Vec::new());
     for listener in &loaded.config.listeners {
@@ -67,9 +64,12 @@ pub(crate) fn load(
         let Some(tls) = &listener.tls else { continue };
         match Secured::load(serving(listener, tls), before.get(name)) {
             Ok(secured) => {
-                loaded.warnings.extend(secured.warnings(SystemTime::now()).into_iter().map(
-                    |warning| placed(mentions, name, &warning),
-                ));
+                loaded.warnings.extend(
+                    secured
+                        .warnings(SystemTime::now())
+                        .into_iter()
+                        .map(|warning| placed(mentions, name, &warning)),
+                );
                 all.insert(name.clone(), secured);
             }
             Err(faults) => {
@@ -154,7 +154,8 @@ fn faults(serving: &TlsServing, first: TlsFault) -> Vec<TlsFault> {
     let of = |one: &CertificateFiles| vec![one.clone()];
     let alone = |one: &CertificateFiles| {
         let (client_ca, client_auth) = (None, ClientAuth::Off);
-        let serving = TlsServing { certificates: of(one), client_ca, client_auth, ..serving.clone() };
+        let serving =
+            TlsServing { certificates: of(one), client_ca, client_auth, ..serving.clone() };
         TlsServer::load(&serving, None).err()
     };
     let looked: Vec<_> = serving.certificates.iter().map(|one| (one, alone(one))).collect();
@@ -226,7 +227,11 @@ impl Complaints {
             Some((known, told)) if known == reason => {
                 live.bad_certificates.fetch_add(1, Relaxed);
                 if !std::mem::replace(told, true) {
-                    tracing::error!(listener = &*live.name, reason, "changed certificates are not used, the old ones stay");
+                    tracing::error!(
+                        listener = &*live.name,
+                        reason,
+                        "changed certificates are not used, the old ones stay"
+                    );
                 }
             }
             _ => drop(self.0.insert(Arc::clone(&live.name), (reason.to_owned(), false))),

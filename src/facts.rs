@@ -170,8 +170,8 @@ fn tls(live: &ListenerLive, secured: &Secured) -> TlsTotals {
 
 impl Totals for Process {
     fn listeners(&self) -> Vec<ListenerTotals> {
-        let totals =
-            |Listening { address, protocol, live, secured, is_closed }: &Listening| ListenerTotals {
+        let totals = |Listening { address, protocol, live, secured, is_closed }: &Listening| {
+            ListenerTotals {
                 name: live.name.to_string(),
                 address: address.clone(),
                 protocol,
@@ -186,7 +186,8 @@ impl Totals for Process {
                     dropped: live.cells.sum(|cells| cells.udp.dropped.value()),
                     evicted: live.cells.sum(|cells| cells.udp.evicted.value()),
                 }),
-            };
+            }
+        };
         self.listeners.with(|all| all.iter().map(totals).collect())
     }
 

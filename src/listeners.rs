@@ -172,7 +172,8 @@ impl Listeners {
     /// listener is no longer what it was.
     pub(crate) async fn renew(&mut self, renewal: &Renewal, orders: &Orders) -> bool {
         let is_it = |one: &&mut Running| {
-            one.listener.name == renewal.listener && is_same(one.secured.as_ref(), Some(&renewal.was))
+            one.listener.name == renewal.listener
+                && is_same(one.secured.as_ref(), Some(&renewal.was))
         };
         let Some(running) = self.running.iter_mut().find(is_it) else { return false };
         running.secured = Some(Arc::clone(&renewal.now));

@@ -26,7 +26,7 @@ use std::{
 };
 
 pub use audit::audit;
-pub use certificates::{Authority, Pair, TlsClient};
+pub use certificates::{Authority, TlsClient};
 pub use datagrams::{LARGEST, UdpClient, UdpOrigin, refusing};
 pub use edge::{Edge, status_of};
 pub use frames::Chat;

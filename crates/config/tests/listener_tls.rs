@@ -87,8 +87,10 @@ fn what_is_missing_or_wrong_is_told_in_its_place() {
     );
     refused(
         &format!("tls = {{ {PAIR}, ciphers = 'ALL' }}"),
-        &["t:4:60: listener.tls.ciphers: unknown key; known here: certificates, min_version, http2, \
-           client_ca, client_auth"],
+        &[
+            "t:4:60: listener.tls.ciphers: unknown key; known here: certificates, min_version, http2, \
+           client_ca, client_auth",
+        ],
     );
     refused("tls = 1", &["t:4:7: listener.tls: expected a table, found an integer"]);
 }
@@ -122,7 +124,9 @@ fn tls_ends_here_or_is_passed_through() {
     assert_eq!(told(&format!("tls = {{ {PAIR} }}\n{timeouts}")), [""; 0]);
     assert_eq!(
         told(&format!("tls = {{ {PAIR} }}\nsni = [{{ name = 'x.test', upstream = 'a' }}]")),
-        ["t:6:7: listener.sni: cannot be beside [listener.tls]: either TLS ends here or it is passed \
-          through"]
+        [
+            "t:6:7: listener.sni: cannot be beside [listener.tls]: either TLS ends here or it is passed \
+          through"
+        ]
     );
 }

@@ -1,13 +1,7 @@
 //! A client's connection: it waits for a request without a buffer, serves it in a future of its
 //! own that is dropped afterwards, and waits again. Kept small, for most of them only wait.
 
-use std::{
-    future::poll_fn,
-    rc::Rc,
-    sync::Arc,
-    task::Poll,
-    time::Duration,
-};
+use std::{future::poll_fn, rc::Rc, sync::Arc, task::Poll, time::Duration};
 
 use tidegate_h1::Conn;
 use tidegate_net::{End, Peer, Socket, Timer, coarse};
@@ -131,7 +125,12 @@ async fn wait(
 }
 
 /// Closes for writing and reads the client out, so that the answer reaches it.
-pub(crate) async fn linger(worker: &Worker, mut conn: Conn<Socket>, timer: &Timer, in_all: Duration) {
+pub(crate) async fn linger(
+    worker: &Worker,
+    mut conn: Conn<Socket>,
+    timer: &Timer,
+    in_all: Duration,
+) {
     let until = coarse() + in_all;
     let between = LINGER.min(in_all);
     timer.set(between);

@@ -55,9 +55,7 @@ impl Variables<'_> {
             Variable::Scheme if self.encryption.is_some() => "https".into(),
             Variable::Scheme => "http".into(),
             Variable::Server => SERVER_MARK.to_string().into(),
-            Variable::TlsClientSubject => {
-                self.encryption?.client_subject.as_deref()?.into()
-            }
+            Variable::TlsClientSubject => self.encryption?.client_subject.as_deref()?.into(),
             Variable::Upstream => self.upstream.into(),
             Variable::Uri => String::from_utf8_lossy(self.facts.target),
         })

@@ -183,9 +183,8 @@ fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for three in bytes.chunks(3) {
-        let number = (0..3).fold(0, |sum, at| {
-            sum << 8 | usize::from(three.get(at).copied().unwrap_or_default())
-        });
+        let number = (0..3)
+            .fold(0, |sum, at| sum << 8 | usize::from(three.get(at).copied().unwrap_or_default()));
         for at in 0..4 {
             let digit = DIGITS[number >> (18 - 6 * at) & 63];
             text.push(if at <= three.len() { char::from(digit) } else { '=' });

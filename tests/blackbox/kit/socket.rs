@@ -59,10 +59,6 @@ impl Socket {
         Ok(Self { tls: Some(Box::new(tls)), ..self })
     }
 
-    pub fn tls(&self) -> &Connection {
-        self.tls.as_ref().expect("a connection with TLS")
-    }
-
     /// Ends TLS in good order; reading goes on.
     pub fn goodbye(&mut self) {
         let tls = self.tls.as_mut().expect("a connection with TLS");

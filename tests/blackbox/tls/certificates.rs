@@ -62,8 +62,7 @@ fn who_can_only_verify_rsa_is_shown_rsa() {
         ("ECDHE-ECDSA-AES128-GCM-SHA256", &curve),
         ("ECDHE-RSA-CHACHA20-POLY1305:ECDHE-ECDSA-CHACHA20-POLY1305", &curve),
     ] {
-        let wanted =
-            json!({ "name": "a.test", "highest": "1.2", "ciphers": ciphers, "say": LAST });
+        let wanted = json!({ "name": "a.test", "highest": "1.2", "ciphers": ciphers, "say": LAST });
         let came = talk(&edge, &wanted).remove(0);
         assert_eq!(came["certificate"], hex(pair.der()), "{ciphers}: {came}");
     }

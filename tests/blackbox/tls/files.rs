@@ -115,12 +115,15 @@ fn meets(site: &Site, authority: &Authority) -> bool {
 fn a_file_that_changes_is_read_and_nobody_is_cut() {
     let gate = Gate::default();
     let held = gate.clone();
-    let (echo, slow) = (Origin::echo_tunnel(), Origin::new(move |conn| {
-        if conn.receive().is_ok() {
-            held.wait();
-            conn.send(named_reply("done"));
-        }
-    }));
+    let (echo, slow) = (
+        Origin::echo_tunnel(),
+        Origin::new(move |conn| {
+            if conn.receive().is_ok() {
+                held.wait();
+                conn.send(named_reply("done"));
+            }
+        }),
+    );
     let edge = websocket::edge().pool("app", &[&echo]).pool("slow", &[&slow]);
     let site = Site::new(edge, "");
     let mut events = Follower::begin(&site.edge, "?kinds=listener");

@@ -44,9 +44,8 @@ fn a_slow_handshake_is_cut_and_nobody_else_waits_for_it() {
         .collect();
     // One that says a byte now and then is no better: the time is one for all of it.
     let mut dripping = site.edge.client();
-    let drips = hello.clone();
     let drip = thread::spawn(move || {
-        for byte in drips {
+        for byte in hello {
             if dripping.try_send([byte]).is_err() {
                 return;
             }
@@ -80,16 +79,15 @@ fn garbage_is_turned_away() {
         count += 1.0;
     }
     // A record that is one by its first bytes alone, and alerts of a client that gives up.
-    for said in [&b"\x16\x03\x01\x40\x00"[..], b"\x15\x03\x03\x00\x02\x02\x28", b"\x17\x03\x03\0\0"] {
+    for said in [&b"\x16\x03\x01\x40\x00"[..], b"\x15\x03\x03\x00\x02\x02\x28", b"\x17\x03\x03\0\0"]
+    {
         let mut client = site.edge.client();
         client.send(said);
         client.finish();
         ends(client);
         count += 1.0;
     }
-    eventually("all are counted", || {
-        site.handshakes("failed") + site.handshakes("gone") >= count
-    });
+    eventually("all are counted", || site.handshakes("failed") + site.handshakes("gone") >= count);
     assert_eq!(site.connect().ask(GET).text(), "up");
     assert_eq!(site.edge.metric("tidegate_panics_total"), Some(0.0));
 }
@@ -138,8 +136,7 @@ fn plain_http_is_told_so() {
 
 #[test]
 fn a_full_listener_shakes_no_hands() {
-    let site =
-        Site::listening(Edge::to(&[&Origin::named("up")]), "max_connections = 1", "");
+    let site = Site::listening(Edge::to(&[&Origin::named("up")]), "max_connections = 1", "");
     let mut inside = site.connect();
     assert_eq!(inside.ask(GET).text(), "up");
     assert!(site.client().try_connect(site.edge.port("edge"), "a.test").is_err());

@@ -113,7 +113,8 @@ impl Parts {
         let sni = sni::read(reader);
         let has_tls = reader.has("tls");
         if has_tls && reader.has("sni") && kind == Some(Kind::Tcp) {
-            let message = "cannot be beside [listener.tls]: either TLS ends here or it is passed through";
+            let message =
+                "cannot be beside [listener.tls]: either TLS ends here or it is passed through";
             reader.report.error(reader.place_of("sni"), message);
         }
         let needs_pool = match kind {
