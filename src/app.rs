@@ -14,9 +14,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use tidegate_admin::{Admin, AdminListener, AuditLog, Configuration};
-use tidegate_config::{
-    AccessFormat, Config, ListenAddress, Loaded, LogPath, Workers as Count, load,
-};
+use tidegate_config::{AccessFormat, Config, ListenAddress, Loaded, LogPath, Workers as Count};
 use tidegate_discover::{Renewal, Resolver};
 use tidegate_events::{Hub, ListenerTurn};
 use tidegate_health::Checks;
@@ -30,6 +28,7 @@ use tidegate_worker::{AccessLog, Format, ReplayMemory, Shared};
 use tokio::sync::Notify;
 
 use crate::{
+    certificates::{self, ByListener},
     control::{Control, Signals},
     demo,
     facts::{PANICS, Process, Registry},
@@ -44,6 +43,9 @@ const MAX_PROBES: usize = 1_024;
 
 /// Reloads that wait for their turn; who asks for another one waits for room first.
 const RELOADS: usize = 16;
+
+/// New certificates that wait for control; more of them wait to be looked at.
+const RENEWALS: usize = 16;
 
 /// Idle connections to servers that left are closed at once, but the workers are not woken for that
 /// more often than this: under many changes a second they have something better to do.
@@ -61,9 +63,11 @@ pub(crate) enum Origin {
 /// # Errors
 /// When it cannot start; the message says why and what to change.
 pub(crate) fn run(origin: Origin) -> Result<ExitCode> {
+    let mut secured = ByListener::new();
     let (config, configuration, path, guide) = match origin {
-        Origin::File(path) => match load(&path) {
-            Ok(loaded) => {
+        Origin::File(path) => match certificates::load(&path, &secured) {
+            Ok((loaded, read)) => {
+                secured = read;
                 file::print_all(&loaded.warnings, "warning: ");
                 let Loaded { config, document, .. } = loaded;
                 let configuration = Configuration { files: config.files.clone(), document };
@@ -87,7 +91,7 @@ pub(crate) fn run(origin: Origin) -> Result<ExitCode> {
     count_panics();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
-        let app = start(config, configuration, path).await?;
+        let app = start(config, configuration, path, &secured).await?;
         if let Some(guide) = guide {
             guide.print(&app.addresses.0, &app.addresses.1);
         }
@@ -122,7 +126,12 @@ struct App {
     addresses: (String, String),
 }
 
-async fn start(config: Config, configuration: Configuration, path: Option<PathBuf>) -> Result<App> {
+async fn start(
+    config: Config,
+    configuration: Configuration,
+    path: Option<PathBuf>,
+    secured: &ByListener,
+) -> Result<App> {
     let signals = Signals::catch()?;
     let descriptors = raise_limit();
     let count = match config.process.workers {
@@ -135,7 +144,7 @@ async fn start(config: Config, configuration: Configuration, path: Option<PathBu
     let registry = Arc::new(Registry::default());
     let mut listeners = Listeners::new(&registry, count);
     let arrangement =
-        listeners.arrange(&config.listeners).map_err(|Unbound { listener, error }| {
+        listeners.arrange(&config.listeners, secured).map_err(|Unbound { listener, error }| {
             let what =
                 format!("listener \"{listener}\" (--listen, or address in its [[listener]])");
             anyhow::Error::new(error).context(what)
@@ -189,6 +198,8 @@ async fn start(config: Config, configuration: Configuration, path: Option<PathBu
     let orders = Box::new(workers.orders().clone());
     let operate = Operate::new(Arc::clone(&table), Arc::clone(&tunnels), orders);
     tokio::spawn(Arc::clone(&operate).run());
+    let (renewing, renewals) = tokio::sync::mpsc::channel(RENEWALS);
+    tokio::spawn(certificates::watch(Arc::clone(&process.listeners), renewing));
     let (stop_admin, stopped) = tokio::sync::watch::channel(false);
     announce(&addresses, &admin_sockets, &metrics_sockets);
     let first_admin = admin_sockets.first().map(|bound| bound.address.to_string());
@@ -224,6 +235,7 @@ async fn start(config: Config, configuration: Configuration, path: Option<PathBu
         events,
         listeners,
         reloads,
+        renewals,
     };
     let addresses = (first.unwrap_or_default(), first_admin.unwrap_or_default());
     Ok(App {

@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use crate::{
+    certificates::Renewal,
     facts::Process,
     listeners::Listeners,
     reload::Asked,
@@ -54,6 +55,8 @@ pub(crate) struct Control {
     pub(crate) listeners: Listeners,
     /// From the admin API.
     pub(crate) reloads: Receiver<Asked>,
+    /// From whoever looks at files of certificates.
+    pub(crate) renewals: Receiver<Renewal>,
 }
 
 /// What the process is told from outside. Without a handler most of these end a process, so they
@@ -80,6 +83,7 @@ impl Control {
                     // Who asked may have left.
                     let _ = reply.send(self.reload(caller).await);
                 }
+                Some(renewal) = self.renewals.recv() => self.renew(renewal).await,
                 _ = reopen.recv() => self.reopen_logs(),
                 _ = watch.tick() => self.watch(),
             }

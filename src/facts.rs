@@ -10,14 +10,17 @@ use std::{
 };
 
 use tidegate_admin::{
-    Configuration, DatagramTotals, Facts, ListenerTotals, NotReloaded, Reload, Reloading,
-    StatusSource, Totals,
+    Certificate, Configuration, DatagramTotals, Facts, ListenerTotals, NotReloaded, Reload,
+    Reloading, StatusSource, TlsTotals, Totals,
 };
 use tidegate_net::{Descriptors, coarse_millis};
-use tidegate_worker::{ListenerLive, Shared};
+use tidegate_worker::{Handshake, ListenerLive, Shared};
 use tokio::sync::{mpsc::Sender, oneshot};
 
-use crate::reload::Asked;
+use crate::{
+    certificates::{Secured, Watched},
+    reload::Asked,
+};
 
 /// Panics since the start; counted by the hook that logs them.
 pub(crate) static PANICS: AtomicU64 = AtomicU64::new(0);
@@ -30,6 +33,8 @@ pub(crate) struct Listening {
     pub(crate) address: String,
     pub(crate) protocol: &'static str,
     pub(crate) live: Arc<ListenerLive>,
+    /// What it does TLS with.
+    pub(crate) secured: Option<Arc<Secured>>,
     /// Nobody comes in any more.
     pub(crate) is_closed: bool,
 }
@@ -62,6 +67,15 @@ impl Registry {
     pub(crate) fn sweep(&self) -> Vec<Arc<str>> {
         let is_over = |one: &mut Listening| one.is_closed && one.live.open() == 0;
         self.with(|all| all.extract_if(.., is_over).map(|one| Arc::clone(&one.live.name)).collect())
+    }
+
+    /// Those that do TLS.
+    pub(crate) fn secured(&self) -> Vec<Watched> {
+        let watched = |one: &Listening| {
+            let secured = one.secured.as_ref().filter(|_| !one.is_closed)?;
+            Some(Watched { live: Arc::clone(&one.live), secured: Arc::clone(secured) })
+        };
+        self.with(|all| all.iter().filter_map(watched).collect())
     }
 
     /// Looks at all of them, or changes them. Nobody else does meanwhile.
@@ -137,10 +151,27 @@ impl StatusSource for Process {
     }
 }
 
+fn tls(live: &ListenerLive, secured: &Secured) -> TlsTotals {
+    let shaken = |outcome: Handshake| {
+        let count = live.cells.sum(|cells| cells.handshakes[outcome as usize].value());
+        (outcome.label(), count)
+    };
+    let certificate = |one: &tidegate_net::Certificate| Certificate {
+        file: one.file.display().to_string(),
+        names: one.names.clone(),
+        not_after: one.not_after,
+    };
+    TlsTotals {
+        handshakes: Handshake::ALL.map(shaken).to_vec(),
+        bad_certificates: live.bad_certificates.load(Relaxed),
+        certificates: secured.server.certificates().iter().map(certificate).collect(),
+    }
+}
+
 impl Totals for Process {
     fn listeners(&self) -> Vec<ListenerTotals> {
-        let totals =
-            |Listening { address, protocol, live, is_closed }: &Listening| ListenerTotals {
+        let totals = |Listening { address, protocol, live, secured, is_closed }: &Listening| {
+            ListenerTotals {
                 name: live.name.to_string(),
                 address: address.clone(),
                 protocol,
@@ -148,13 +179,15 @@ impl Totals for Process {
                 connections_active: live.cells.sum(|cells| cells.active.value()),
                 connections_total: live.cells.sum(|cells| cells.accepted.value()),
                 tunnels: live.tunnels(),
+                tls: secured.as_ref().map(|secured| tls(live, secured)),
                 datagrams: (*protocol == "udp").then(|| DatagramTotals {
                     to_server: live.cells.sum(|cells| cells.udp.to_server.value()),
                     to_client: live.cells.sum(|cells| cells.udp.to_client.value()),
                     dropped: live.cells.sum(|cells| cells.udp.dropped.value()),
                     evicted: live.cells.sum(|cells| cells.udp.evicted.value()),
                 }),
-            };
+            }
+        };
         self.listeners.with(|all| all.iter().map(totals).collect())
     }
 

@@ -3,8 +3,7 @@
 use std::{path::Path, process::ExitCode, sync::Arc};
 
 use tidegate_config::{
-    Config, Dyups, ListenAddress, Listener, Loaded, Problem, Protocol, SniRule, Tcp, load,
-    upstream_hash,
+    Config, Dyups, ListenAddress, Listener, Loaded, Problem, Protocol, SniRule, Tcp, upstream_hash,
 };
 use tidegate_discover::{Resolver, Unresolved};
 use tidegate_model::{Template, UpstreamSpec, template::Variable};
@@ -13,12 +12,15 @@ use tidegate_stream::{Routing, UdpSettings};
 use tidegate_table::{FilePool, FileState, Routes};
 use tidegate_worker::{Limits, Settings, Timeouts};
 
-use crate::doors::{Engine, Speaks};
+use crate::{
+    certificates::{self, ByListener},
+    doors::{Engine, Speaks},
+};
 
 /// `tidegate check`.
 pub(crate) fn check(path: &Path) -> ExitCode {
-    match load(path) {
-        Ok(Loaded { config, warnings, .. }) => {
+    match certificates::load(path, &ByListener::new()) {
+        Ok((Loaded { config, warnings, .. }, _)) => {
             print_all(&warnings, "warning: ");
             let (listeners, pools, routes) =
                 (config.listeners.len(), config.upstreams.len(), config.routes.len());
@@ -103,6 +105,8 @@ pub(crate) fn settings(listener: &Listener) -> Settings {
             Protocol::Udp(_) => false,
         },
         max_connections: listener.max_connections,
+        // Its certificates are read elsewhere.
+        tls: None,
     }
 }
 

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use tidegate_admin::ListenerChanges;
 use tidegate_config::{Listener, Protocol};
 use tidegate_net::{Bound, ListenError, Options as SocketOptions, bind, bind_datagrams};
-use tidegate_worker::ListenerLive;
+use tidegate_worker::{ListenerLive, Settings};
 
 use crate::{
+    certificates::{ByListener, Renewal, Secured},
     doors::{Opening, Served},
     facts::{Listening, Registry},
     file,
@@ -33,6 +34,7 @@ struct Running {
     /// Where it was bound.
     address: tidegate_net::ListenAddress,
     live: Arc<ListenerLive>,
+    secured: Option<Arc<Secured>>,
 }
 
 /// Where a listener of the new file gets its sockets from.
@@ -72,23 +74,28 @@ impl Listeners {
         Self { registry: Arc::clone(registry), workers, running: Vec::new(), last: 0 }
     }
 
-    /// Plans how to get to these, and binds what is new.
+    /// Plans how to get to these, which do TLS with those, and binds what is new.
     ///
     /// # Errors
     /// When an address cannot be had. Nothing has changed then.
-    pub(crate) fn arrange(&self, wanted: &[Listener]) -> Result<Arrangement, Unbound> {
-        let froms = plan(&self.running, wanted);
+    pub(crate) fn arrange(
+        &self,
+        wanted: &[Listener],
+        secured: &ByListener,
+    ) -> Result<Arrangement, Unbound> {
+        let froms = plan(&self.running, wanted, secured);
         let mut arrangement = Arrangement {
             steps: Vec::new(),
             running: Vec::new(),
             last: self.last,
-            changes: changes(&self.running, wanted),
+            changes: changes(&self.running, wanted, secured),
         };
         let stays = |at: &usize| froms.iter().any(|from| from.of() == Some(*at));
         let leaving = (0..self.running.len()).filter(|at| !stays(at)).map(|at| &self.running[at]);
         let leaving: Vec<&Running> = leaving.collect();
         for (listener, from) in wanted.iter().zip(froms) {
-            self.add(&mut arrangement, listener, from, &leaving)?;
+            let secured = secured.get(&listener.name);
+            self.add(&mut arrangement, (listener, secured), from, &leaving)?;
         }
         arrangement.steps.extend(leaving.iter().map(|running| Step::Close(running.door)));
         Ok(arrangement)
@@ -97,12 +104,13 @@ impl Listeners {
     fn add(
         &self,
         arrangement: &mut Arrangement,
-        listener: &Listener,
+        (listener, secured): (&Listener, Option<&Arc<Secured>>),
         from: From,
         leaving: &[&Running],
     ) -> Result<(), Unbound> {
         let live = || self.registry.find(&listener.name);
         let live = live().unwrap_or_else(|| ListenerLive::new(&listener.name, self.workers));
+        let (secured, listener) = (secured.cloned(), listener.clone());
         let (running, step) = match from {
             From::Same(at) => (self.running[at].clone(), None),
             From::Own(at) | From::Other(at) => {
@@ -110,15 +118,17 @@ impl Listeners {
                 let is_own = from == From::Own(at);
                 let stay = if is_own { old.stay } else { arrangement.number() };
                 let (door, address) = (old.door, old.address.clone());
-                let step = Step::Alter(door, served(listener, stay, &live));
-                (Running { listener: listener.clone(), door, stay, address, live }, Some(step))
+                let running = Running { listener, door, stay, address, live, secured };
+                let step = Step::Alter(door, running.served());
+                (running, Some(step))
             }
             From::Bound => {
-                let bound = self.bind(listener, leaving)?;
+                let bound = self.bind(&listener, leaving)?;
                 let (door, stay) = (arrangement.number(), arrangement.number());
-                let (address, served) = (bound.address.clone(), served(listener, stay, &live));
-                let step = Step::Open { door, served, bound };
-                (Running { listener: listener.clone(), door, stay, address, live }, Some(step))
+                let address = bound.address.clone();
+                let running = Running { listener, door, stay, address, live, secured };
+                let step = Step::Open { door, served: running.served(), bound };
+                (running, Some(step))
             }
         };
         arrangement.running.push(running);
@@ -150,6 +160,30 @@ impl Listeners {
         if !orders.are_done().await {
             tracing::error!("a worker has not taken up the new listeners yet");
         }
+    }
+
+    /// What they do TLS with.
+    pub(crate) fn secured(&self) -> ByListener {
+        let secured = |one: &Running| Some((one.listener.name.clone(), one.secured.clone()?));
+        self.running.iter().filter_map(secured).collect()
+    }
+
+    /// Tells the workers of new certificates, and waits until each of them has them; `false` when the
+    /// listener is no longer what it was.
+    pub(crate) async fn renew(&mut self, renewal: &Renewal, orders: &Orders) -> bool {
+        let is_it = |one: &&mut Running| {
+            one.listener.name == renewal.listener
+                && is_same(one.secured.as_ref(), Some(&renewal.was))
+        };
+        let Some(running) = self.running.iter_mut().find(is_it) else { return false };
+        running.secured = Some(Arc::clone(&renewal.now));
+        let step = Step::Alter(running.door, running.served());
+        self.registry.set(self.running.iter().map(Running::listening).collect());
+        step.tell(orders);
+        if !orders.are_done().await {
+            tracing::error!("a worker has not taken up the new certificates yet");
+        }
+        true
     }
 
     /// Their names and addresses.
@@ -220,8 +254,25 @@ impl Running {
             address: self.address.to_string(),
             protocol: file::engine(&self.listener).protocol(),
             live: Arc::clone(&self.live),
+            secured: self.secured.clone(),
             is_closed: false,
         }
+    }
+
+    fn served(&self) -> Served {
+        let tls = self.secured.as_ref().map(|secured| secured.server.clone());
+        Served {
+            stay: self.stay,
+            live: Arc::clone(&self.live),
+            settings: Settings { tls, ..file::settings(&self.listener) },
+            options: file::socket_options(&self.listener),
+            engine: file::engine(&self.listener),
+        }
+    }
+
+    /// Whether it is what is wanted, and has what that is to do TLS with.
+    fn is(&self, wanted: &Listener, secured: &ByListener) -> bool {
+        self.listener == *wanted && is_same(self.secured.as_ref(), secured.get(&wanted.name))
     }
 }
 
@@ -234,24 +285,18 @@ impl From {
     }
 }
 
-fn served(listener: &Listener, stay: u32, live: &Arc<ListenerLive>) -> Served {
-    Served {
-        stay,
-        live: Arc::clone(live),
-        settings: file::settings(listener),
-        options: file::socket_options(listener),
-        engine: file::engine(listener),
-    }
+fn is_same(one: Option<&Arc<Secured>>, other: Option<&Arc<Secured>>) -> bool {
+    one.map(Arc::as_ptr) == other.map(Arc::as_ptr)
 }
 
 /// Where each of `wanted` gets its sockets from, when these run. Everybody who stays at its address
 /// comes first, then those whose address somebody else had.
-fn plan(running: &[Running], wanted: &[Listener]) -> Vec<From> {
+fn plan(running: &[Running], wanted: &[Listener], secured: &ByListener) -> Vec<From> {
     let of_itself = |wanted: &Listener| {
         let at = running.iter().position(|one| one.listener.name == wanted.name)?;
         let one = &running[at];
         match () {
-            () if one.listener == *wanted => Some(From::Same(at)),
+            () if one.is(wanted, secured) => Some(From::Same(at)),
             () if !one.is_at(wanted) => None,
             () if protocol(&one.listener) == protocol(wanted) => Some(From::Own(at)),
             () => Some(From::Other(at)),
@@ -278,13 +323,13 @@ fn protocol(listener: &Listener) -> std::mem::Discriminant<Protocol> {
     std::mem::discriminant(&listener.protocol)
 }
 
-fn changes(running: &[Running], wanted: &[Listener]) -> ListenerChanges {
+fn changes(running: &[Running], wanted: &[Listener], secured: &ByListener) -> ListenerChanges {
     let mut changes = ListenerChanges::default();
     for listener in wanted {
         match running.iter().find(|one| one.listener.name == listener.name) {
             None => changes.added.push(listener.name.clone()),
-            Some(one) if one.listener != *listener => changes.changed.push(listener.name.clone()),
-            Some(_) => {}
+            Some(one) if one.is(listener, secured) => {}
+            Some(_) => changes.changed.push(listener.name.clone()),
         }
     }
     let is_wanted = |name: &str| wanted.iter().any(|listener| listener.name == name);
@@ -318,12 +363,13 @@ mod tests {
             listener,
             door: 0,
             stay: 0,
+            secured: None,
         };
         listeners(texts).into_iter().map(running).collect()
     }
 
     fn planned(before: &[&str], wanted: &[&str]) -> Vec<From> {
-        plan(&running(before), &listeners(wanted))
+        plan(&running(before), &listeners(wanted), &ByListener::new())
     }
 
     const A: &str = "name = 'a'\naddress = '127.0.0.1:1'";
@@ -376,6 +422,7 @@ mod tests {
         let changes = changes(
             &running(&[A, B]),
             &listeners(&[&limited, "name = 'c'\naddress = '127.0.0.1:2'"]),
+            &ByListener::new(),
         );
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let expected = ListenerChanges {

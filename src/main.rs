@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod certificates;
 mod cli;
 mod control;
 mod demo;

@@ -1,7 +1,7 @@
 //! `/api/v1/events`: what happens is told as it happens, to whoever follows it, and nobody who follows
 //! can hold anything up.
 
-mod follower;
+pub mod follower;
 
 use std::{
     net::SocketAddr,

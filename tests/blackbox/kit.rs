@@ -4,6 +4,7 @@
 //! sockets; every wait ends after [`DEADLINE`].
 
 mod audit;
+mod certificates;
 mod datagrams;
 mod edge;
 pub mod frames;
@@ -25,6 +26,7 @@ use std::{
 };
 
 pub use audit::audit;
+pub use certificates::{Authority, TlsClient};
 pub use datagrams::{LARGEST, UdpClient, UdpOrigin, refusing};
 pub use edge::{Edge, status_of};
 pub use frames::Chat;

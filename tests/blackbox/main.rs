@@ -38,6 +38,9 @@ mod stream_sni; // TLS passed through by the name in its ClientHello
 mod stream_tcp; // tcp listeners: carrying, the next server, changes, limits, the access log
 mod stream_udp; // udp listeners: sessions, their limits, their servers
 
+// TLS.
+mod tls; // of listeners: certificates, clients', files that change, handshakes of every kind
+
 // Changes.
 mod api; // the JSON API: pools, servers, transactions, conditions, keys
 mod durability; // what a 200 means: kill -9, torn tails, full disks, SIGHUP

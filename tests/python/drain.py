@@ -1,15 +1,17 @@
 """Clients of the websockets library that talk, compressed, while their server is drained.
 
-    drain.py PROXY ADMIN CONNECTIONS
+    drain.py PROXY ADMIN CONNECTIONS [CA NAME]
 
 The server takes a free port and becomes the pool "app". Each client and each server must see an end in
-good order, with the drain's code and reason; every message that a client could send must have come.
+good order, with the drain's code and reason; every message that a client could send must have come. With CA, a
+file, the clients speak TLS and want a certificate for NAME.
 """
 
 import asyncio
 import collections
 import json
 import random
+import ssl
 import sys
 import urllib.request
 
@@ -43,9 +45,18 @@ async def chat(socket):
         ends.append(("server", end))
 
 
-async def talk(proxy, number, running):
+def means(proxy, ca=None, name=None):
+    """What to connect with, in plain text or by TLS."""
+    if ca is None:
+        return {"uri": f"ws://{proxy}/chat"}
+    host, port = proxy.split(":")
+    context = ssl.create_default_context(cafile=ca)
+    return {"uri": f"wss://{name}:{port}/chat", "host": host, "port": int(port), "ssl": context}
+
+
+async def talk(means, number, running):
     dice = random.Random(number)
-    async with connect(f"ws://{proxy}/chat/{number}", proxy=None) as socket:
+    async with connect(**means, proxy=None) as socket:
         assert any(one.name == "permessage-deflate" for one in socket.protocol.extensions)
         sent = 0
         try:
@@ -60,13 +71,13 @@ async def talk(proxy, number, running):
             return sent
 
 
-async def main(proxy, admin, connections):
+async def main(means, admin, connections):
     async with serve(chat, "127.0.0.1", 0) as server:
         address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         away = asyncio.get_running_loop().run_in_executor
         await away(None, call, admin, "POST", "/upstream/app", f"server {address};")
         running = [asyncio.Event() for _ in range(connections)]
-        talks = [asyncio.create_task(talk(proxy, n, running[n])) for n in range(connections)]
+        talks = [asyncio.create_task(talk(means, n, running[n])) for n in range(connections)]
         await asyncio.gather(*(event.wait() for event in running))
         order = {"upstream": "app", "server": address, "rate": "100/s", "reason": GOODBYE[1], "force": True}
         await away(None, call, admin, "POST", "/api/v1/drains", json.dumps(order))
@@ -82,4 +93,4 @@ async def main(proxy, admin, connections):
         assert heard[str(number)] == count, f"client {number} sent {count}, {heard[str(number)]} came"
 
 
-asyncio.run(asyncio.wait_for(main(sys.argv[1], sys.argv[2], int(sys.argv[3])), 60))
+asyncio.run(asyncio.wait_for(main(means(sys.argv[1], *sys.argv[4:]), sys.argv[2], int(sys.argv[3])), 60))

@@ -64,6 +64,7 @@ struct Understood<'e> {
     listener: &'e str,
     #[schema(value_type = Ip)]
     client: IpAddr,
+    scheme: &'e str,
     method: &'e str,
     host: &'e str,
     /// Decoded, resolved and merged.
@@ -214,6 +215,7 @@ impl<'r> Asked<'r> {
             host: self.host,
             path: &self.path.normal,
             client: self.question.client,
+            scheme: self.question.scheme,
             upstream,
         }
     }
@@ -223,6 +225,7 @@ impl<'r> Asked<'r> {
         Understood {
             listener: &self.question.listener,
             client: self.question.client,
+            scheme: self.question.scheme,
             method: self.facts.method,
             host: self.host,
             path: text(&self.path.normal),

@@ -8,6 +8,7 @@ mod pools;
 mod process;
 mod rows;
 mod servers;
+mod tls;
 mod tunnels;
 
 use std::{
@@ -34,6 +35,7 @@ use page::Page;
 
 pub(crate) use process::{max_descriptors, open_descriptors};
 pub(crate) use rows::{Listed, Row};
+pub use tls::{Certificate, TlsTotals};
 
 /// Numbers that are counted outside the table.
 pub trait Totals: Send + Sync {
@@ -70,6 +72,8 @@ pub struct ListenerTotals {
     pub connections_active: u64,
     pub connections_total: u64,
     pub tunnels: Tunnels,
+    /// `None`: its clients speak plain text.
+    pub tls: Option<TlsTotals>,
     /// Of a udp listener.
     pub datagrams: Option<DatagramTotals>,
 }
@@ -109,6 +113,7 @@ fn render(admin: &Admin) -> String {
     changes(&mut page, &admin.table.changes());
     let listeners = admin.totals.listeners();
     listeners::families(&mut page, &listeners);
+    tls::families(&mut page, &listeners);
     tunnels::families(&mut page, &listeners, &admin.operate.drains());
     pools::families(&mut page, &listed, admin.table.nowhere());
     servers::families(&mut page, &listed);

@@ -19,7 +19,9 @@ use crate::{
     Admin,
     config::Configuration,
     context::Context,
-    metrics::{Listed, ListenerTotals, Row, max_descriptors, open_descriptors},
+    metrics::{
+        Certificate, Listed, ListenerTotals, Row, TlsTotals, max_descriptors, open_descriptors,
+    },
     openapi::refusals::OfWork,
     problem::Problem,
     reload::{NotReloaded, Reloading},
@@ -106,6 +108,24 @@ struct Listener {
     /// Nobody comes in any more; it is shown until its last connection has ended.
     is_closed: bool,
     connections_active: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<Tls>,
+}
+
+/// What a listener does TLS with.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ListenerTls)]
+struct Tls {
+    certificates: Vec<Shown>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = Certificate)]
+struct Shown {
+    file: String,
+    /// That it is for.
+    names: Vec<String>,
+    not_after: String,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -170,8 +190,20 @@ fn listeners(admin: &Admin) -> Vec<Listener> {
         protocol: totals.protocol,
         is_closed: totals.is_closed,
         connections_active: totals.connections_active,
+        tls: totals.tls.map(Tls::from),
     };
     admin.totals.listeners().into_iter().map(listener).collect()
+}
+
+impl From<TlsTotals> for Tls {
+    fn from(totals: TlsTotals) -> Self {
+        let shown = |one: Certificate| Shown {
+            file: one.file,
+            names: one.names,
+            not_after: rfc3339(one.not_after),
+        };
+        Self { certificates: totals.certificates.into_iter().map(shown).collect() }
+    }
 }
 
 impl From<Reload> for LastReload {

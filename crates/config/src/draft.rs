@@ -10,7 +10,7 @@ use crate::{
     address::ListenAddress,
     admin::Admin,
     cover,
-    listener::{Kind, ListenerDraft},
+    listener::{Kind, ListenerDraft, Mention},
     place::{Place, Placed, Report, repeated},
     process::{AccessLog, Log, Metrics, Process},
     reader::Reader,
@@ -53,6 +53,15 @@ impl Draft {
         reader.named_tables("upstream", |name, reader| {
             self.upstreams.extend(PoolDraft::read(name, reader));
         });
+    }
+
+    /// The files of listeners' TLS, and where they are named.
+    pub(crate) fn mentions(&self) -> Vec<Mention> {
+        let of = |listener: &ListenerDraft| {
+            let name = listener.name.as_ref().map_or("", |name| name.value.as_str());
+            listener.files.iter().map(|file| Mention::new(name, file)).collect::<Vec<_>>()
+        };
+        self.listeners.iter().flat_map(of).collect()
     }
 
     /// Checks what the sections mean together. `main` is where to complain about what is nowhere.

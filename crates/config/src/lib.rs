@@ -29,7 +29,10 @@ pub use address::ListenAddress;
 pub use admin::{Admin, Dyups, History, Secret, Token};
 pub use files::{load, parse};
 pub use hash::upstream_hash;
-pub use listener::{Limits, Listener, ListenerTimeouts, Protocol, SniRule, Tcp, Udp};
+pub use listener::{
+    Certificate, ClientAuth, Limits, Listener, ListenerTimeouts, Mention, Protocol, SniRule, Tcp,
+    Tls, TlsVersion, Udp,
+};
 pub use place::Problem;
 pub use process::{AccessFormat, AccessLog, Log, LogFormat, LogPath, Metrics, Process, Workers};
 
@@ -39,6 +42,8 @@ pub struct Loaded {
     pub config: Config,
     /// What works and yet is hardly meant, by file and position.
     pub warnings: Vec<Problem>,
+    /// Files of certificates and keys that are named and were not read.
+    pub mentions: Vec<Mention>,
     /// What the files say, as typed, in JSON; no secret is in it.
     pub document: String,
 }

@@ -4,6 +4,9 @@
 mod limits;
 mod protocol;
 mod sni;
+mod tls;
+
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use tidegate_model::{Name, Span};
@@ -20,6 +23,7 @@ use protocol::Parts;
 pub use limits::{Limits, ListenerTimeouts};
 pub(crate) use protocol::Kind;
 pub use protocol::{Protocol, SniRule, Tcp, Udp};
+pub use tls::{Certificate, ClientAuth, Mention, Tls, TlsVersion};
 
 /// The name becomes a label of metrics and a field of logs.
 const MAX_NAME: usize = 255;
@@ -37,6 +41,8 @@ pub struct Listener {
     pub name: String,
     pub address: ListenAddress,
     pub protocol: Protocol,
+    /// `None`: plain text.
+    pub tls: Option<Tls>,
     /// Whose X-Forwarded-For, X-Request-Id and PROXY headers are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// 0: no limit.
@@ -59,6 +65,8 @@ pub(crate) struct ListenerDraft {
     pub(crate) kind: Option<Kind>,
     /// The pools it names.
     pub(crate) pools: Vec<Placed<Name>>,
+    /// The files of its TLS.
+    pub(crate) files: Vec<Placed<PathBuf>>,
     /// `None` when it lacks what its protocol needs.
     pub(crate) listener: Option<Listener>,
 }
@@ -70,6 +78,7 @@ impl Listener {
             name: address.to_string(),
             address,
             protocol: Protocol::Http { accept_proxy: false },
+            tls: None,
             trusted_proxies: Vec::new(),
             max_connections: 0,
             tcp_keepalive: Span::from_secs(60),
@@ -84,7 +93,7 @@ impl Listener {
             protocol::refuse_idle(reader, kind, &protocol::TIMEOUTS);
             if kind == Some(Kind::Tcp) && !parts.waits_for_header() && reader.has("header") {
                 let message =
-                    "a tcp listener waits for a header only with accept_proxy or [[listener.sni]]";
+                    "a tcp listener waits for a header only with accept_proxy, [[listener.sni]] or [listener.tls]";
                 reader.report.error(reader.place_of("header"), message);
             }
             ListenerTimeouts::read(reader)
@@ -109,6 +118,7 @@ impl ListenerDraft {
         let address: Option<Placed<ListenAddress>> = reader.require("address");
         let kind = Kind::read(reader);
         let parts = Parts::read(reader, kind);
+        let (tls, files) = tls::read(reader);
         if let Some(Placed { value: ListenAddress::Unix(_), place }) = &address {
             check_unix(reader, place, kind, &parts);
         }
@@ -123,9 +133,10 @@ impl ListenerDraft {
         let listener = parts.protocol(kind).map(|protocol| Listener {
             name: name.as_ref().map_or_else(String::new, |name| name.value.clone()),
             protocol,
+            tls,
             ..listener
         });
-        Self { name, address, kind, pools, listener }
+        Self { name, address, kind, pools, files, listener }
     }
 }
 

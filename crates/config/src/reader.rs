@@ -107,6 +107,12 @@ impl<'a> Reader<'a> {
         self.table.contains_key(key)
     }
 
+    /// Whether `key` holds a list without elements.
+    pub(crate) fn is_empty_list(&self, key: &str) -> bool {
+        let value = self.table.get(key).map(|value| value.get_ref());
+        matches!(value, Some(DeValue::Array(list)) if list.is_empty())
+    }
+
     /// The table `[key]`, when it is there.
     pub(crate) fn table<T>(
         &mut self,

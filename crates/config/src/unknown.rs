@@ -7,7 +7,7 @@ use tidegate_model::nearest;
 const LATER: [(&str, &[&str]); 3] =
     [("listener", LATER_LISTENER), ("route", LATER_ROUTE), ("upstream", LATER_POOL)];
 
-const LATER_LISTENER: &[&str] = &["h2c", "max_connections_per_client", "tls"];
+const LATER_LISTENER: &[&str] = &["h2c", "max_connections_per_client"];
 
 const LATER_ROUTE: &[&str] = &[
     "allow",
@@ -55,7 +55,7 @@ mod tests {
         assert_eq!(message("", "adress", &known), "unknown key; did you mean \"address\"?");
         assert_eq!(message("", "wieght", &known), "unknown key; did you mean \"weight\"?");
         assert_eq!(message("", "colour", &known), "unknown key; known here: address, weight");
-        assert_eq!(message("listener", "tls", &known), "not available yet in this version");
+        assert_eq!(message("listener", "h2c", &known), "not available yet in this version");
     }
 
     #[test]

@@ -113,6 +113,7 @@ fn a_key_without_a_use_is_refused_by_the_name_of_the_protocol() {
         ("sni", "[{ name = 'x.test', upstream = 'a' }]", &["tcp"]),
         ("tcp_keepalive", "'1s'", &["http", "tcp"]),
         ("tcp_user_timeout", "'1s'", &["http", "tcp"]),
+        ("tls", "{ certificates = [{ cert = 'c', key = 'k' }] }", &["http", "tcp"]),
         ("timeouts.body", "'1s'", &["http"]),
         ("timeouts.header", "'1s'", &["http", "tcp"]),
         ("timeouts.keepalive", "'1s'", &["http"]),
@@ -210,7 +211,7 @@ fn a_tcp_listener_waits_and_believes_only_with_a_reason() {
     refused(
         &tcp("timeouts = { header = '1s' }"),
         &["t:5:23: listener.timeouts.header: a tcp listener waits for a header only with \
-           accept_proxy or [[listener.sni]]"],
+           accept_proxy, [[listener.sni]] or [listener.tls]"],
     );
     listener(&tcp("sni = [{ name = 'x.test', upstream = 'a' }]\ntimeouts = { header = '1s' }"));
 }

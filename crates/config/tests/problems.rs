@@ -133,7 +133,7 @@ fn histograms_by_server_are_refused_rather_than_ignored() {
 
 #[test]
 fn what_comes_later_says_so() {
-    for key in ["h2c", "max_connections_per_client", "tls"] {
+    for key in ["h2c", "max_connections_per_client"] {
         assert_eq!(
             problems(&format!("[[listener]]\naddress = '[::]:80'\n{key} = 1")),
             [format!("t:3:1: listener.{key}: not available yet in this version")]

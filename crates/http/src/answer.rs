@@ -11,6 +11,8 @@ use tidegate_net::{End, Socket, Timer};
 
 use tidegate_worker::{RequestId, Worker};
 
+use crate::connection::Side;
+
 /// An answer without a server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer {
@@ -34,6 +36,21 @@ pub(crate) async fn send(
     write_all(conn, timer, &bytes).await.then_some(body)
 }
 
+/// Tells a client that speaks plain HTTP to a listener of TLS so, as nginx does; the rest as of
+/// [`send`].
+pub(crate) async fn send_plain(
+    side: &Side<'_>,
+    conn: &mut Conn<Socket>,
+    id: &RequestId,
+    to_head: bool,
+) -> Option<u64> {
+    let answer = Answer { status: 400, keep_alive: false, to_head };
+    let text = "The plain HTTP request was sent to HTTPS port";
+    let (bytes, body) = side.worker.with_date(|date| render_saying(answer, text, id, date));
+    side.timer.set(side.listener.settings.timeouts.send);
+    write_all(conn, side.timer, &bytes).await.then_some(body)
+}
+
 /// Writes all of it before the timer expires; `false` when that fails.
 async fn write_all(conn: &mut Conn<Socket>, timer: &Timer, bytes: &[u8]) -> bool {
     let mut at = 0;
@@ -54,8 +71,12 @@ async fn write_all(conn: &mut Conn<Socket>, timer: &Timer, bytes: &[u8]) -> bool
 
 /// The bytes, and how many of them are the body.
 fn render(answer: Answer, id: &RequestId, date: &str) -> (Vec<u8>, u64) {
+    render_saying(answer, reason(answer.status), id, date)
+}
+
+fn render_saying(answer: Answer, text: &str, id: &RequestId, date: &str) -> (Vec<u8>, u64) {
     let reason = reason(answer.status);
-    let body = format!("{} {reason} (request {})\n", answer.status, id.as_str());
+    let body = format!("{} {text} (request {})\n", answer.status, id.as_str());
     let mut out = Vec::with_capacity(256);
     let mut head = HeadWriter::response(&mut out, answer.status, reason);
     head.field("Date", date.as_bytes());

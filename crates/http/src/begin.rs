@@ -144,7 +144,7 @@ pub(crate) fn unreadable(
     let series = worker.series(side.listener, &no_route(), worker.shared.table.nowhere());
     let record = worker.shared.access.as_ref().map(|_| {
         let record = Record::new(&side.listener.live.name, side.from.peer.ip(), id.as_str());
-        Box::new(record)
+        Box::new(Record { encryption: side.encryption.cloned(), ..record })
     });
     Refused {
         status,
@@ -308,8 +308,13 @@ impl<'r> Asked<'r> {
         label: &Arc<str>,
     ) -> Result<ServerHead, Box<Refused>> {
         let mut bytes = Vec::with_capacity(512);
-        let told =
-            Told { peer: self.side.from.peer.ip(), trusted: self.trusted, id: &self.id, upgrade };
+        let told = Told {
+            peer: self.side.from.peer.ip(),
+            trusted: self.trusted,
+            id: &self.id,
+            scheme: self.side.scheme(),
+            upgrade,
+        };
         let host = self.host_field(pool, path);
         if host.split(SERVER_MARK).any(|text| !is_field_value_ok(text.as_bytes())) {
             return Err(self.refuse(400, "the Host for the server would not be one", Some(label)));
@@ -348,6 +353,7 @@ impl<'r> Asked<'r> {
             client: self.ip,
             id: &self.id,
             upstream,
+            encryption: self.side.encryption.map(|known| &**known),
         }
     }
 
@@ -370,6 +376,7 @@ impl<'r> Asked<'r> {
             if self.facts.version == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" };
         record.user_agent = field("user-agent");
         record.referer = field("referer");
+        record.encryption = self.side.encryption.cloned();
         record.route = Arc::clone(route);
         record
     }

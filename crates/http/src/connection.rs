@@ -1,21 +1,17 @@
 //! A client's connection: it waits for a request without a buffer, serves it in a future of its
 //! own that is dropped afterwards, and waits again. Kept small, for most of them only wait.
 
-use std::{
-    future::poll_fn,
-    rc::Rc,
-    task::Poll,
-    time::{Duration, Instant},
-};
+use std::{future::poll_fn, rc::Rc, sync::Arc, task::Poll, time::Duration};
 
 use tidegate_h1::Conn;
 use tidegate_net::{End, Peer, Socket, Timer, coarse};
 use tidegate_worker::{
-    Accepted, Ends, Introduction, Listener, Open, Opening, Worker, carry, introduce, no_route,
+    Accepted, Encryption, Ends, Introduction, Listener, Open, Worker, carry, no_route,
 };
 
 use crate::{
-    answer, begin,
+    answer,
+    opening::{Opened, opened},
     turn::{Turn, turn},
 };
 
@@ -26,7 +22,7 @@ const LINGER: Duration = Duration::from_secs(5);
 const LINGER_IN_ALL: Duration = Duration::from_secs(30);
 
 /// Both, for a client that was given up because it was slow.
-const LINGER_SHORTLY: Duration = Duration::from_secs(1);
+pub(crate) const LINGER_SHORTLY: Duration = Duration::from_secs(1);
 
 /// Where a request comes from.
 #[derive(Clone, Copy)]
@@ -35,6 +31,14 @@ pub(crate) struct Side<'c> {
     pub(crate) listener: &'c Rc<Listener>,
     pub(crate) from: &'c Introduction,
     pub(crate) timer: &'c Timer,
+    /// `None`: it came in plain text.
+    pub(crate) encryption: Option<&'c Arc<Encryption>>,
+}
+
+impl Side<'_> {
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.encryption.is_some() { "https" } else { "http" }
+    }
 }
 
 /// A client, as everything that serves its requests sees it.
@@ -46,30 +50,40 @@ pub(crate) struct Client<'c> {
 /// Begins to serve a connection, or to turn it away.
 pub fn take(accepted: Accepted) {
     let Accepted { worker, listener, socket, peer, open, is_full } = accepted;
-    if is_full {
-        tokio::task::spawn_local(turn_away(worker, listener, socket, open));
-    } else {
+    if !is_full {
         tokio::task::spawn_local(serve(worker, listener, socket, peer, open));
+    } else if listener.settings.tls.is_some() {
+        // To tell it why would take a handshake.
+        count_full(&worker, &listener);
+    } else {
+        tokio::task::spawn_local(turn_away(worker, listener, socket, open));
     }
 }
 
 /// Serves one connection to its end.
 async fn serve(worker: Rc<Worker>, listener: Rc<Listener>, socket: Socket, peer: Peer, open: Open) {
     let timer = worker.timers.timer();
-    let mut conn = Conn::new(socket);
-    let mut from = Introduction::of(peer);
-    if listener.settings.accept_proxy {
-        match Box::pin(introduced(&worker, &listener, &mut conn, &from, &timer)).await {
-            Some(introduced) => from = introduced,
+    let settings = &listener.settings;
+    let (mut conn, from, encryption) = if settings.accept_proxy || settings.tls.is_some() {
+        match Box::pin(opened(&worker, &listener, socket, peer, &timer)).await {
+            Some(Opened { conn, from, encryption }) => (conn, from, encryption),
             None => return,
         }
-    }
+    } else {
+        (Conn::new(socket), Introduction::of(peer), None)
+    };
     let mut patience = listener.settings.timeouts.header;
     loop {
         if conn.ahead().is_empty() && !wait(&mut conn, &timer, &listener, patience).await {
             return;
         }
-        let side = Side { worker: &worker, listener: &listener, from: &from, timer: &timer };
+        let side = Side {
+            worker: &worker,
+            listener: &listener,
+            from: &from,
+            timer: &timer,
+            encryption: encryption.as_ref(),
+        };
         let client = Client { side, conn: &mut conn };
         // In a box, so that a connection that waits does not carry the room for a request.
         match Box::pin(turn(client)).await {
@@ -92,30 +106,6 @@ async fn serve(worker: Rc<Worker>, listener: Rc<Listener>, socket: Socket, peer:
     }
 }
 
-/// Reads the PROXY header, if there has to be one. Where it should be and is not, whoever speaks is
-/// not the proxy that was trusted, and is told nothing.
-async fn introduced(
-    worker: &Rc<Worker>,
-    listener: &Rc<Listener>,
-    conn: &mut Conn<Socket>,
-    from: &Introduction,
-    timer: &Timer,
-) -> Option<Introduction> {
-    let (started, mut opening) = (Instant::now(), Opening::default());
-    let introduced =
-        introduce(worker, listener, &mut conn.end, from.peer, timer, &mut opening).await;
-    conn.put_back(opening.into_bytes());
-    let (status, reason) = match introduced {
-        Ok(introduced) => return Some(introduced),
-        Err(unopened) => unopened.refusal()?,
-    };
-    let side = Side { worker, listener, from, timer };
-    let mut refused = begin::unreadable(&side, started, status, reason.into());
-    refused.tell(&side);
-    refused.seen.account(&side, status, 0, 0);
-    None
-}
-
 /// Waits for the first byte of a request; `false` when there will be none.
 async fn wait(
     conn: &mut Conn<Socket>,
@@ -135,7 +125,12 @@ async fn wait(
 }
 
 /// Closes for writing and reads the client out, so that the answer reaches it.
-async fn linger(worker: &Worker, mut conn: Conn<Socket>, timer: &Timer, in_all: Duration) {
+pub(crate) async fn linger(
+    worker: &Worker,
+    mut conn: Conn<Socket>,
+    timer: &Timer,
+    in_all: Duration,
+) {
     let until = coarse() + in_all;
     let between = LINGER.min(in_all);
     timer.set(between);
@@ -160,13 +155,33 @@ async fn turn_away(worker: Rc<Worker>, listener: Rc<Listener>, socket: Socket, _
     let timer = worker.timers.timer();
     let mut conn = Conn::new(socket);
     let id = worker.request_id();
-    let route = no_route();
-    worker.series(&listener, &route, worker.shared.table.nowhere()).of(worker.index).count(503);
+    count_full(&worker, &listener);
     let answer = answer::Answer { status: 503, keep_alive: false, to_head: false };
     if answer::send(&worker, &mut conn, &timer, listener.settings.timeouts.send, answer, &id)
         .await
         .is_some()
     {
         linger(&worker, conn, &timer, LINGER_SHORTLY).await;
+    }
+}
+
+fn count_full(worker: &Worker, listener: &Listener) {
+    let series = worker.series(listener, &no_route(), worker.shared.table.nowhere());
+    series.of(worker.index).count(503);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, B, C, D, E, F>(_: impl Fn(A, B, C, D, E) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Most connections wait, and a million of them wait at once.
+    #[test]
+    fn a_connection_that_waits_is_small() {
+        let size = size(serve);
+        assert!(size <= 400, "{size} bytes");
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Told<'r> {
     /// The peer is a trusted proxy: what it says of the client stays, and is added to.
     pub(crate) trusted: bool,
     pub(crate) id: &'r RequestId,
+    /// By which the client came.
+    pub(crate) scheme: &'static str,
     /// Upgrade tokens that go on, if any.
     pub(crate) upgrade: Option<&'r str>,
 }
@@ -170,7 +172,7 @@ fn tell(
         head.field("X-Forwarded-For", &chain.join(&b", "[..]));
     }
     if !said.proto {
-        head.field("X-Forwarded-Proto", b"http");
+        head.field("X-Forwarded-Proto", told.scheme.as_bytes());
     }
     if !said.host && !facts.authority.is_empty() {
         head.field("X-Forwarded-Host", facts.authority.as_bytes());
@@ -303,8 +305,13 @@ mod tests {
         let id = RequestId::received(b"id").expect("an id");
         let allowed: Vec<String> = upgrade.iter().map(|token| (*token).to_owned()).collect();
         let tokens = allowed_upgrade(&facts, request_head.headers, &allowed);
-        let told =
-            Told { peer: "10.0.0.9".parse().ok(), trusted, id: &id, upgrade: tokens.as_deref() };
+        let told = Told {
+            peer: "10.0.0.9".parse().ok(),
+            trusted,
+            id: &id,
+            scheme: "http",
+            upgrade: tokens.as_deref(),
+        };
         let mut out = Vec::new();
         let at = request(&mut out, head.as_bytes(), &facts, request_head.headers, &told, None);
         assert!(out[..at].ends_with(b"HTTP/1.1\r\n"));

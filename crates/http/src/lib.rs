@@ -13,6 +13,7 @@ mod forward;
 mod going;
 mod identity;
 mod lines;
+mod opening;
 mod passing;
 mod replay;
 mod sending;

@@ -5,7 +5,7 @@ use std::{borrow::Cow, net::IpAddr};
 use tidegate_model::{Template, template::Variable};
 use tidegate_wire::{Facts, cookie, query_argument};
 
-use tidegate_worker::RequestId;
+use tidegate_worker::{Encryption, RequestId};
 
 /// A request, as templates see it.
 pub(crate) struct Variables<'r> {
@@ -19,6 +19,8 @@ pub(crate) struct Variables<'r> {
     pub(crate) id: &'r RequestId,
     /// The pool, once there is one.
     pub(crate) upstream: &'r str,
+    /// `None`: it came in plain text.
+    pub(crate) encryption: Option<&'r Encryption>,
 }
 
 /// Stands for the server in a rendered text until one is picked: no field value can hold it.
@@ -50,8 +52,10 @@ impl Variables<'_> {
                 String::from_utf8_lossy(query_argument(self.facts.query?, name)?)
             }
             Variable::RequestId => self.id.as_str().into(),
+            Variable::Scheme if self.encryption.is_some() => "https".into(),
             Variable::Scheme => "http".into(),
             Variable::Server => SERVER_MARK.to_string().into(),
+            Variable::TlsClientSubject => self.encryption?.client_subject.as_deref()?.into(),
             Variable::Upstream => self.upstream.into(),
             Variable::Uri => String::from_utf8_lossy(self.facts.target),
         })

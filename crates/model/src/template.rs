@@ -36,6 +36,8 @@ pub enum Variable {
     RequestId,
     Scheme,
     Server,
+    /// Of the client's certificate, when that was verified.
+    TlsClientSubject,
     Upstream,
     Uri,
 }
@@ -155,6 +157,7 @@ impl Variable {
             "request_id" => Self::RequestId,
             "upstream" => Self::Upstream,
             "server" => Self::Server,
+            "tls_client_subject" => Self::TlsClientSubject,
             _ => return None,
         })
     }

@@ -4,12 +4,12 @@
 use std::{rc::Rc, sync::Arc, time::Instant};
 
 use tidegate_model::Name;
-use tidegate_net::{Socket, Timer};
+use tidegate_net::{Socket, Timer, TlsServer};
 use tidegate_table::PoolLive;
 use tidegate_wire::tls_hello::{MAX_HELLO, server_name};
 use tidegate_worker::{
-    Accepted, Introduction, Line, Listener, Open, Opening, Record, RequestId, Worker, introduce,
-    no_route,
+    Accepted, Encryption, Introduction, Line, Listener, Open, Opening, Record, RequestId, Securing,
+    Worker, introduce, no_route,
 };
 
 use crate::{forward::Forwarding, routing::Routing};
@@ -20,6 +20,7 @@ pub(crate) struct Client {
     pub(crate) listener: Rc<Listener>,
     pub(crate) socket: Socket,
     pub(crate) from: Introduction,
+    pub(crate) encryption: Option<Arc<Encryption>>,
     /// What it has said already.
     pub(crate) ahead: Vec<u8>,
     pub(crate) timer: Timer,
@@ -46,6 +47,7 @@ pub fn take(routing: &Arc<Routing>, accepted: Accepted) {
         listener,
         socket,
         from,
+        encryption: None,
         ahead: Vec::new(),
         open,
         started: Instant::now(),
@@ -59,23 +61,58 @@ pub fn take(routing: &Arc<Routing>, accepted: Accepted) {
 }
 
 async fn serve(routing: Arc<Routing>, mut client: Client) {
-    match client.destination(&routing).await {
+    let mut opening = match client.introduced().await {
+        Ok(opening) => opening,
+        Err(Some(refusal)) => return client.refuse(&refusal),
+        // It came and went without a word: there is nothing to write down.
+        Err(None) => return,
+    };
+    if let Some(server) = client.listener.settings.tls.clone() {
+        match Box::pin(client.secured(&server, std::mem::take(&mut opening))).await {
+            Some(secured) => client = secured,
+            None => return,
+        }
+    }
+    match client.destination(&routing, opening).await {
         Ok(pool) => Forwarding::new(client).run(pool).await,
         Err(Some(refusal)) => client.refuse(&refusal),
-        // It came and went without a word: there is nothing to write down.
         Err(None) => (),
     }
 }
 
+fn refused((status, reason): (u16, String)) -> Refusal {
+    Refusal { status, reason }
+}
+
 impl Client {
-    /// Reads as much as it takes to know where the client is to go.
-    async fn destination<'r>(&mut self, routing: &'r Routing) -> Result<&'r Name, Option<Refusal>> {
+    /// Finds out who the client is; what it has said beyond that comes back.
+    async fn introduced(&mut self) -> Result<Opening, Option<Refusal>> {
         let Self { worker, listener, socket, timer, .. } = self;
-        let refused = |(status, reason)| Refusal { status, reason };
         let mut opening = Opening::default();
         let introduced =
             introduce(worker, listener, socket, self.from.peer, timer, &mut opening).await;
         self.from = introduced.map_err(|unopened| unopened.refusal().map(refused))?;
+        Ok(opening)
+    }
+
+    /// Shakes hands, in what is left of the time for the introduction; `None` when that comes to
+    /// nothing, of which there is no record: nobody was let in.
+    async fn secured(mut self, server: &TlsServer, opening: Opening) -> Option<Self> {
+        let (worker, listener, timer) = (&self.worker, &self.listener, &self.timer);
+        let securing = Securing { worker, listener, timer, peer: self.from.peer };
+        let (socket, encryption) = securing.run(server, self.socket, opening).await.ok()?;
+        self.socket = socket;
+        self.encryption = Some(encryption);
+        Some(self)
+    }
+
+    /// Reads as much as it takes to know where the client is to go.
+    async fn destination<'r>(
+        &mut self,
+        routing: &'r Routing,
+        mut opening: Opening,
+    ) -> Result<&'r Name, Option<Refusal>> {
+        let Self { worker, listener, socket, timer, .. } = self;
         let mut asked = None;
         if routing.needs_hello() {
             timer.set_idle(Some(listener.group()));
@@ -129,6 +166,7 @@ impl Client {
             let (listener, ip) = (&self.listener.live.name, self.from.peer.ip());
             let mut record = Record::new(listener, ip, self.id.as_str());
             record.protocol = "TCP";
+            record.encryption = self.encryption.clone();
             Box::new(record)
         });
         Some(record)

@@ -18,6 +18,8 @@ use std::{
 
 use serde::Serialize;
 
+use crate::secure::Encryption;
+
 /// Records that may wait for the writer: some 2 MiB as a rule, 50 MiB of the longest.
 const QUEUE: usize = 4_096;
 
@@ -46,6 +48,8 @@ pub struct Record {
     pub host: String,
     pub uri: String,
     pub protocol: &'static str,
+    /// JSON alone has it.
+    pub encryption: Option<Arc<Encryption>>,
     pub user_agent: String,
     pub referer: String,
     pub route: Arc<str>,
@@ -87,6 +91,7 @@ impl Record {
             host: String::new(),
             uri: String::new(),
             protocol: "",
+            encryption: None,
             user_agent: String::new(),
             referer: String::new(),
             route: Arc::from(""),
@@ -233,6 +238,8 @@ struct Line<'r> {
     host: &'r str,
     uri: &'r str,
     protocol: &'r str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<Tls<'r>>,
     route: &'r str,
     upstream: &'r str,
     server: &'r str,
@@ -252,9 +259,30 @@ struct Line<'r> {
 }
 
 #[derive(Serialize)]
+struct Tls<'r> {
+    version: &'r str,
+    cipher: &'r str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_name: Option<&'r str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_subject: Option<&'r str>,
+}
+
+#[derive(Serialize)]
 struct Tried<'r> {
     server: &'r str,
     outcome: &'r str,
+}
+
+impl<'r> Tls<'r> {
+    fn of(encryption: &'r Encryption) -> Self {
+        Self {
+            version: encryption.version,
+            cipher: encryption.cipher,
+            server_name: encryption.server_name.as_deref(),
+            client_subject: encryption.client_subject.as_deref(),
+        }
+    }
 }
 
 impl Record {
@@ -277,6 +305,7 @@ impl Record {
             host: &self.host,
             uri: &self.uri,
             protocol: self.protocol,
+            tls: self.encryption.as_deref().map(Tls::of),
             route: &self.route,
             upstream: &self.upstream,
             server: self.attempts.last().map_or("", |(server, _)| server),
@@ -402,6 +431,27 @@ mod tests {
         assert_eq!(value["time"], "2026-11-20T13:04:13.042Z");
         assert_eq!((&value["server"], &value["uri"]), (&"b:2".into(), &"/a?\"b\nc".into()));
         assert_eq!(value["attempts"][0]["outcome"], "failed");
+        assert_eq!(value.get("tls"), None);
+    }
+
+    #[test]
+    fn what_is_known_by_tls_is_in_the_json_form_alone() {
+        let encryption = Encryption {
+            version: "TLSv1.3",
+            cipher: "TLS_AES_128_GCM_SHA256",
+            server_name: Some("a.test".into()),
+            client_subject: None,
+        };
+        let record = Record { encryption: Some(Arc::new(encryption)), ..record() };
+        let (mut json, mut combined) = (String::new(), String::new());
+        record.print(Format::Json, &mut json);
+        record.print(Format::Combined, &mut combined);
+        let value: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        let expected = serde_json::json!({
+            "version": "TLSv1.3", "cipher": "TLS_AES_128_GCM_SHA256", "server_name": "a.test",
+        });
+        assert_eq!(value["tls"], expected);
+        assert!(!combined.contains("TLS"), "{combined}");
     }
 
     #[test]

@@ -13,6 +13,8 @@ mod ledger;
 mod listener;
 mod memory;
 mod opening;
+mod secure;
+mod turns;
 mod worker;
 
 pub use access::{AccessLog, Format, MAX_TEXT, Record};
@@ -27,4 +29,5 @@ pub use listener::{
 };
 pub use memory::ReplayMemory;
 pub use opening::{Introduction, Opening, Unopened, introduce};
+pub use secure::{Encryption, Handshake, Securing, Unsecured};
 pub use worker::{Line, Shared, Totals, Worker, no_route};

@@ -6,7 +6,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     task::Poll,
     time::Duration,
@@ -15,11 +15,12 @@ use std::{
 use crate::{
     door::{Door, Stay},
     ledger::{Ledger, Tunnels},
+    secure::Handshake,
     worker::{Line, Worker},
 };
 use ipnet::IpNet;
 use tidegate_metrics::{Counter, Gauge, PerWorker};
-use tidegate_net::{Acceptor, Peer, Socket, is_local_error};
+use tidegate_net::{Acceptor, Peer, Socket, TlsServer, is_local_error};
 
 /// When descriptors have run out, so long nothing is accepted.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -59,6 +60,8 @@ pub struct Settings {
     pub accept_proxy: bool,
     /// Connections at once, of all workers; 0: no limit.
     pub max_connections: u32,
+    /// `None`: plain text.
+    pub tls: Option<TlsServer>,
 }
 
 /// What is counted about a listener.
@@ -67,6 +70,8 @@ pub struct ListenerLive {
     pub name: Arc<str>,
     pub cells: PerWorker<ListenerCells>,
     open: AtomicU32,
+    /// How often its certificates had changed and could not be taken.
+    pub bad_certificates: AtomicU64,
 }
 
 /// One worker's counts about one listener.
@@ -76,6 +81,8 @@ pub struct ListenerCells {
     pub accepted: Counter,
     pub active: Gauge,
     pub tunnels: Ledger,
+    /// By [`Handshake`].
+    pub handshakes: [Counter; Handshake::ALL.len()],
     pub udp: UdpCells,
 }
 
@@ -140,6 +147,7 @@ impl ListenerLive {
             name: name.into(),
             cells: PerWorker::new(workers),
             open: AtomicU32::new(0),
+            bad_certificates: AtomicU64::new(0),
         })
     }
 

@@ -23,6 +23,7 @@ use crate::{
     identity::RequestId,
     listener::{Listener, ListenerLive},
     memory::ReplayMemory,
+    turns::Turns,
 };
 
 /// How often idle connections are looked after.
@@ -96,6 +97,8 @@ pub struct Worker {
     pub idle: RefCell<Idle>,
     reader: RefCell<Reader>,
     pub random: RefCell<fastrand::Rng>,
+    /// Of handshakes.
+    pub(crate) turns: Turns,
     date: RefCell<(u64, String)>,
     series: RefCell<HashMap<(usize, usize, usize), Known, RandomState>>,
     /// Whose turn it is among a pool's addresses to connect from.
@@ -112,6 +115,7 @@ impl Worker {
             idle: RefCell::new(Idle::new(Arc::clone(&shared.budget))),
             reader: RefCell::new(shared.table.reader()),
             random: RefCell::new(fastrand::Rng::new()),
+            turns: Turns::default(),
             date: RefCell::default(),
             series: RefCell::default(),
             source: Cell::new(0),

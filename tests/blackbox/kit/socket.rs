@@ -8,15 +8,17 @@ use std::{
 };
 
 use socket2::{Domain, Type};
+use tokio_rustls::rustls::Connection;
 
 use super::{
     DEADLINE, Head, Message,
     message::{Body, Framing, field},
 };
 
-/// A connected socket, TCP or unix.
+/// A connected socket, TCP or unix, with or without TLS.
 pub struct Socket {
     inner: socket2::Socket,
+    tls: Option<Box<Connection>>,
     unread: Vec<u8>,
 }
 
@@ -43,7 +45,27 @@ impl Socket {
         let inner = inner.into();
         inner.set_read_timeout(Some(DEADLINE)).unwrap();
         inner.set_write_timeout(Some(DEADLINE)).unwrap();
-        Self { inner, unread: Vec::new() }
+        Self { inner, tls: None, unread: Vec::new() }
+    }
+
+    /// Shakes hands; everything afterwards is what is in TLS.
+    pub fn secure(mut self, mut tls: Connection) -> io::Result<Self> {
+        while tls.is_handshaking() {
+            tls.complete_io(&mut self.inner)?;
+        }
+        while tls.wants_write() {
+            tls.write_tls(&mut self.inner)?;
+        }
+        Ok(Self { tls: Some(Box::new(tls)), ..self })
+    }
+
+    /// Ends TLS in good order; reading goes on.
+    pub fn goodbye(&mut self) {
+        let tls = self.tls.as_mut().expect("a connection with TLS");
+        tls.send_close_notify();
+        while tls.wants_write() {
+            tls.write_tls(&mut self.inner).unwrap();
+        }
     }
 
     pub fn connect(address: SocketAddr) -> Self {
@@ -63,11 +85,19 @@ impl Socket {
 
     #[track_caller]
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.inner.write_all(bytes.as_ref()).expect("the other side takes the bytes");
+        self.try_send(bytes).expect("the other side takes the bytes");
     }
 
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-        self.inner.write_all(bytes.as_ref())
+        let Some(tls) = &mut self.tls else { return self.inner.write_all(bytes.as_ref()) };
+        // It takes only so much at a time.
+        for piece in bytes.as_ref().chunks(16 * 1024) {
+            tls.writer().write_all(piece)?;
+            while tls.wants_write() {
+                tls.write_tls(&mut self.inner)?;
+            }
+        }
+        Ok(())
     }
 
     /// One chunk of a chunked body; an empty one would end it.
@@ -237,7 +267,11 @@ impl Socket {
 
     fn fill(&mut self) -> Result<(), Broken> {
         let mut part = [0; 64 * 1024];
-        match self.inner.read(&mut part) {
+        let read = match &mut self.tls {
+            Some(tls) => read_tls(tls, &mut self.inner, &mut part),
+            None => self.inner.read(&mut part),
+        };
+        match read {
             Ok(0) if self.unread.is_empty() => Err(Broken::Closed),
             Ok(0) => Err(Broken::Cut(self.unread.clone())),
             Ok(length) => {
@@ -268,6 +302,25 @@ impl Broken {
     /// Whether the message ended early in a way no reader can take for its end.
     pub fn is_cut(&self) -> bool {
         matches!(self, Self::Closed | Self::Cut(_) | Self::Reset)
+    }
+}
+
+/// 0 after a goodbye; an end without one is an error.
+fn read_tls(
+    tls: &mut Connection,
+    inner: &mut socket2::Socket,
+    part: &mut [u8],
+) -> io::Result<usize> {
+    loop {
+        match tls.reader().read(part) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            read => return read,
+        }
+        tls.read_tls(inner)?;
+        tls.process_new_packets().map_err(io::Error::other)?;
+        while tls.wants_write() {
+            tls.write_tls(inner)?;
+        }
     }
 }
 

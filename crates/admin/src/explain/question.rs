@@ -23,6 +23,8 @@ const MOST_FAULTS: usize = 32;
 pub(super) struct Question {
     pub(super) listener: String,
     pub(super) client: IpAddr,
+    /// By which the client comes.
+    pub(super) scheme: &'static str,
     /// As it would come over a connection.
     head: Vec<u8>,
 }
@@ -59,7 +61,9 @@ impl Question {
         });
         let head = draft.head();
         match (listener, client, draft.faults.is_empty()) {
-            (Some(listener), Some(client), true) => Ok(Self { listener, client, head }),
+            (Some((listener, scheme)), Some(client), true) => {
+                Ok(Self { listener, client, scheme, head })
+            }
             _ => Err(draft
                 .faults
                 .into_iter()
@@ -104,15 +108,21 @@ fn bad() -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "this is not a request that could be routed")
 }
 
-/// The listener of that name, else the first that speaks HTTP.
-fn listener(listeners: &[ListenerTotals], named: Option<&str>) -> Result<String, String> {
+/// The listener of that name, else the first that speaks HTTP; and by which scheme it does.
+fn listener(
+    listeners: &[ListenerTotals],
+    named: Option<&str>,
+) -> Result<(String, &'static str), String> {
     let speaks_http = |listener: &&ListenerTotals| listener.protocol == "http";
     let found = match named {
         Some(name) => listeners.iter().find(|listener| listener.name == name),
         None => listeners.iter().find(speaks_http),
     };
     match (found, named) {
-        (Some(listener), _) if speaks_http(&listener) => Ok(listener.name.clone()),
+        (Some(listener), _) if speaks_http(&listener) => {
+            let scheme = if listener.tls.is_some() { "https" } else { "http" };
+            Ok((listener.name.clone(), scheme))
+        }
         (Some(_), _) => Err("requests are not routed there: it is no http listener".into()),
         (None, Some(_)) => {
             let names: Vec<_> = listeners.iter().map(|listener| listener.name.as_str()).collect();
@@ -226,6 +236,7 @@ mod tests {
             connections_active: 0,
             connections_total: 0,
             tunnels: tidegate_worker::Tunnels::default(),
+            tls: None,
             datagrams: None,
         };
         vec![listener("mqtt", "tcp"), listener("edge", "http"), listener("inner", "http")]

@@ -16,6 +16,7 @@ pub(super) struct Variables<'r> {
     /// Normalised.
     pub(super) path: &'r [u8],
     pub(super) client: IpAddr,
+    pub(super) scheme: &'static str,
     /// The pool, once there is one.
     pub(super) upstream: &'r str,
 }
@@ -43,10 +44,13 @@ impl Variables<'_> {
             Variable::QueryArgument(name) => {
                 String::from_utf8_lossy(query_argument(self.facts.query?, name)?)
             }
-            Variable::Scheme => "http".into(),
+            Variable::Scheme => self.scheme.into(),
             Variable::Upstream => self.upstream.into(),
             Variable::Uri => String::from_utf8_lossy(self.facts.target),
-            Variable::Env(_) | Variable::RequestId | Variable::Server => return None,
+            Variable::Env(_)
+            | Variable::RequestId
+            | Variable::Server
+            | Variable::TlsClientSubject => return None,
         })
     }
 

@@ -71,8 +71,8 @@ async fn routes_are_walked_until_one_matches() {
     let explained = explain(&site, "?path=/y/&host=A.example:81&cookie=gray=b&query=q%3D1").await;
     assert_eq!(
         explained["request"],
-        json!({"listener": "edge", "client": "127.0.0.1", "method": "GET", "host": "a.example",
-               "path": "/y/", "query": "q=1"})
+        json!({"listener": "edge", "client": "127.0.0.1", "scheme": "http", "method": "GET",
+               "host": "a.example", "path": "/y/", "query": "q=1"})
     );
     assert_eq!(
         explained["route"],

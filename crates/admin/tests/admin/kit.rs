@@ -233,6 +233,7 @@ impl Totals for Idle {
             connections_active: 3,
             connections_total: 5,
             tunnels: tidegate_worker::Tunnels::default(),
+            tls: None,
             datagrams: None,
         }]
     }

@@ -60,13 +60,14 @@ pub(crate) enum Kind {
 }
 
 /// The keys that only some protocols have a use for, of `[[listener]]` and of its time-outs.
-pub(super) const KEYS: [(&str, &[Kind]); 9] = [
+pub(super) const KEYS: [(&str, &[Kind]); 10] = [
     ("accept_proxy", &[Kind::Http, Kind::Tcp]),
     ("limits", &[Kind::Http]),
     ("max_connections", &[Kind::Http, Kind::Tcp]),
     ("sni", &[Kind::Tcp]),
     ("tcp_keepalive", &[Kind::Http, Kind::Tcp]),
     ("tcp_user_timeout", &[Kind::Http, Kind::Tcp]),
+    ("tls", &[Kind::Http, Kind::Tcp]),
     ("trusted_proxies", &[Kind::Http, Kind::Tcp]),
     ("udp", &[Kind::Udp]),
     ("upstream", &[Kind::Tcp, Kind::Udp]),
@@ -81,6 +82,7 @@ pub(super) const TIMEOUTS: [(&str, &[Kind]); 4] = [
 /// What a file says with the keys that not every protocol has.
 pub(super) struct Parts {
     pub(super) accept_proxy: bool,
+    has_tls: bool,
     upstream: Option<Placed<Name>>,
     sni: Vec<RuleDraft>,
     sessions: Sessions,
@@ -109,6 +111,12 @@ impl Parts {
         let accept_proxy =
             reader.take("accept_proxy").unwrap_or_else(|| reader.has("accept_proxy"));
         let sni = sni::read(reader);
+        let has_tls = reader.has("tls");
+        if has_tls && reader.has("sni") && kind == Some(Kind::Tcp) {
+            let message =
+                "cannot be beside [listener.tls]: either TLS ends here or it is passed through";
+            reader.report.error(reader.place_of("sni"), message);
+        }
         let needs_pool = match kind {
             Some(Kind::Udp) => true,
             Some(Kind::Tcp) => sni.is_empty(),
@@ -118,12 +126,12 @@ impl Parts {
             if needs_pool { reader.require("upstream") } else { reader.take("upstream") };
         let sessions = reader.table("udp", Sessions::read);
         let sessions = sessions.map(|table| table.value).unwrap_or_default();
-        Self { accept_proxy, upstream, sni, sessions }
+        Self { accept_proxy, has_tls, upstream, sni, sessions }
     }
 
     /// Whether a tcp listener waits for what a client says first.
     pub(super) fn waits_for_header(&self) -> bool {
-        self.accept_proxy || !self.sni.is_empty()
+        self.accept_proxy || self.has_tls || !self.sni.is_empty()
     }
 
     /// Every pool that is named.

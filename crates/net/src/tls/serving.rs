@@ -22,7 +22,9 @@ pub struct TlsServing {
     /// At least one. The first is for clients that name nobody, or nobody who is here.
     pub certificates: Vec<CertificateFiles>,
     pub min_version: TlsVersion,
-    /// Whether HTTP/2 is offered (ALPN, RFC 7301).
+    /// Whether HTTP is spoken, and clients that offer nothing of it are turned away (ALPN, RFC 7301).
+    pub http: bool,
+    /// Whether HTTP/2 is offered.
     pub http2: bool,
     /// Whom certificates of clients are to be from.
     pub client_ca: Option<PathBuf>,
@@ -107,7 +109,11 @@ impl TlsServer {
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(Arc::new(shown));
-        config.alpn_protocols = protocols(serving.http2);
+        if serving.http {
+            config.alpn_protocols = protocols(serving.http2);
+            // What nginx takes besides.
+            config.alpn_protocols.push(b"http/1.0".to_vec());
+        }
         // What clients come back with is in their tickets: nothing is kept of them here.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = Arc::clone(&tickets);

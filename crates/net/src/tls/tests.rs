@@ -52,6 +52,7 @@ impl House {
         TlsServing {
             certificates: names.iter().map(|names| self.files(names)).collect(),
             min_version: TlsVersion::V12,
+            http: true,
             http2: true,
             client_ca: None,
             client_auth: ClientAuth::Off,

@@ -1,0 +1,80 @@
+//! What an http connection may begin with before its first request: a PROXY header, and TLS. It runs
+//! in a box of its own that is gone afterwards.
+
+use std::{rc::Rc, sync::Arc, time::Instant};
+
+use tidegate_h1::Conn;
+use tidegate_net::{Peer, Socket, Timer};
+use tidegate_worker::{
+    Encryption, Introduction, Listener, Opening, Securing, Unsecured, Worker, introduce,
+};
+
+use crate::{
+    answer, begin,
+    connection::{LINGER_SHORTLY, Side, linger},
+};
+
+/// A connection whose first request may come.
+pub(crate) struct Opened {
+    pub(crate) conn: Conn<Socket>,
+    pub(crate) from: Introduction,
+    pub(crate) encryption: Option<Arc<Encryption>>,
+}
+
+/// Reads the PROXY header and shakes hands, whichever there has to be; `None` when that comes to
+/// nothing. All of it has the time of one head.
+pub(crate) async fn opened(
+    worker: &Rc<Worker>,
+    listener: &Rc<Listener>,
+    mut socket: Socket,
+    peer: Peer,
+    timer: &Timer,
+) -> Option<Opened> {
+    let (started, mut opening) = (Instant::now(), Opening::default());
+    let introduced = introduce(worker, listener, &mut socket, peer, timer, &mut opening).await;
+    let from = match introduced {
+        Ok(from) => from,
+        Err(unopened) => {
+            // Whoever speaks is not the proxy that was trusted, and is told nothing.
+            let (status, reason) = unopened.refusal()?;
+            let from = &Introduction::of(peer);
+            let side = Side { worker, listener, from, timer, encryption: None };
+            let mut refused = begin::unreadable(&side, started, status, reason.into());
+            refused.tell(&side);
+            refused.seen.account(&side, status, 0, 0);
+            return None;
+        }
+    };
+    let Some(server) = &listener.settings.tls else {
+        let mut conn = Conn::new(socket);
+        conn.put_back(opening.into_bytes());
+        return Some(Opened { conn, from, encryption: None });
+    };
+    let securing = Securing { worker, listener, timer, peer: from.peer };
+    match securing.run(server, socket, opening).await {
+        Ok((socket, encryption)) => {
+            let encryption = Some(encryption);
+            Some(Opened { conn: Conn::new(socket), from, encryption })
+        }
+        Err(Unsecured::Plain(socket, said)) => {
+            let side = Side { worker, listener, from: &from, timer, encryption: None };
+            refuse_plain(&side, started, socket, &said).await;
+            None
+        }
+        Err(Unsecured::Over) => None,
+    }
+}
+
+/// Answers who speaks plain HTTP where TLS is spoken, as nginx does.
+async fn refuse_plain(side: &Side<'_>, started: Instant, socket: Socket, said: &[u8]) {
+    let mut conn = Conn::new(socket);
+    let reason = "plain HTTP where TLS is spoken";
+    let mut refused = begin::unreadable(side, started, 400, reason.into());
+    refused.tell(side);
+    let to_head = said.starts_with(b"HEAD ");
+    let sent = answer::send_plain(side, &mut conn, &refused.seen.id, to_head).await;
+    refused.seen.account(side, 400, 0, sent.unwrap_or_default());
+    if sent.is_some() {
+        linger(side.worker, conn, side.timer, LINGER_SHORTLY).await;
+    }
+}
