@@ -162,7 +162,7 @@ async fn turn_away(worker: Rc<Worker>, listener: Rc<Listener>, socket: Socket, _
     let id = worker.request_id();
     let route = no_route();
     worker.series(&listener, &route, worker.shared.table.nowhere()).of(worker.index).count(503);
-    let answer = answer::Answer { status: 503, keep_alive: false, to_head: false };
+    let answer = answer::Answer { status: 503, keep_alive: false, to_head: false, said: None };
     if answer::send(&worker, &mut conn, &timer, listener.settings.timeouts.send, answer, &id)
         .await
         .is_some()
