@@ -64,7 +64,7 @@ pub(crate) async fn state(config: &Config, resolver: &Resolver) -> FileState {
         pools.push(FilePool { name: name.clone(), spec: with_environment(spec), resolved, hash });
     }
     let mut routes = config.routes.clone();
-    routes.iter_mut().for_each(|route| bind_environment(&mut route.upstream));
+    routes.iter_mut().for_each(|route| route.bind(environment));
     let routes = Arc::new(Routes::new(routes));
     FileState { pools, defaults: with_environment(&config.upstream_defaults), routes }
 }
@@ -77,10 +77,14 @@ fn with_environment(spec: &UpstreamSpec) -> UpstreamSpec {
 
 /// `${env:NAME}` is what it is when the file is read.
 fn bind_environment(template: &mut Template) {
-    template.bind(|variable| match variable {
+    template.bind(environment);
+}
+
+fn environment(variable: &Variable) -> Option<String> {
+    match variable {
         Variable::Env(name) => Some(std::env::var(name).unwrap_or_default()),
         _ => None,
-    });
+    }
 }
 
 /// How a listener treats its clients.

@@ -1,13 +1,14 @@
 //! `GET /api/v1/explain`: what would become of a request, and why. The request is read by the same
 //! rules as one from a client and put to the table as it stands, but no server hears of it.
 //!
-//! See `question` for what may be asked, `route` for the way to a pool, `candidates` for who could
-//! serve, `choice` for who would.
+//! See `question` for what may be asked, `route` for the way to a pool, `taken` for what the route
+//! says and changes, `candidates` for who could serve, `choice` for who would.
 
 mod candidates;
 mod choice;
 mod question;
 mod route;
+mod taken;
 mod variables;
 
 use std::{net::IpAddr, sync::Arc};
@@ -20,7 +21,7 @@ use axum::{
 use httparse::Header;
 use serde::Serialize;
 use tidegate_model::{WhenAllDown, schema::Ip};
-use tidegate_table::{Snapshot, Source};
+use tidegate_table::{Request, Snapshot, Source};
 use tidegate_wire::Facts;
 use utoipa::ToSchema;
 
@@ -154,11 +155,10 @@ struct Asked<'r> {
 }
 
 impl<'r> Asked<'r> {
-    /// Follows the request through the table as the data path does (`begin.rs` in
+    /// Follows the request through the table as the data path does (`asked.rs` in
     /// `crates/http`).
     fn follow(&self, snapshot: &'r Snapshot) -> Explanation<'r> {
-        let listener = self.question.listener.as_str();
-        let (routes, found) = route::walk(&snapshot.routes, listener, self.host, self.path);
+        let (routes, found) = route::walk(&snapshot.routes, &self.request());
         let mut explanation = Explanation {
             generation: snapshot.generation,
             request: self.understood(),
@@ -175,15 +175,35 @@ impl<'r> Asked<'r> {
             explanation.decision = Decision::refusal(400, because);
             return explanation;
         }
-        let (taken, way) = Taken::of(snapshot, label, route, &self.variables(""), |pool| {
+        let (mut taken, way) = Taken::of(snapshot, label, route, &self.variables(""), |pool| {
             Choosing::new(pool, pool, &self.variables(pool.name.as_str()), self.now).has_choice()
         });
-        explanation.decision = Decision::refusal(502, taken.without_pool());
+        let rewritten = taken::rewritten(route, &self.path.normal).filter(|_| way.is_some());
+        explanation.decision = match (&taken.answer, &rewritten) {
+            (Some(answer), _) => Decision::refusal(
+                answer.status,
+                format!("the route says so: {}", route.action.word()),
+            ),
+            (None, Some(Err(refusal))) => Decision::refusal(refusal.status(), refusal.to_string()),
+            (None, _) => Decision::refusal(502, taken.without_pool()),
+        };
+        let way = way.filter(|_| !matches!(rewritten, Some(Err(_))));
+        taken.rewritten = rewritten.and_then(Result::ok);
         explanation.route = Some(taken);
         if let Some(way) = way {
             self.add_pool(&mut explanation, way);
         }
         explanation
+    }
+
+    fn request(&self) -> Request<'_> {
+        Request {
+            listener: &self.question.listener,
+            host: self.host,
+            path: &self.path.normal,
+            facts: self.facts,
+            headers: self.headers,
+        }
     }
 
     fn add_pool(&self, explanation: &mut Explanation<'r>, way: Way<'r>) {

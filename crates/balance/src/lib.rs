@@ -8,6 +8,7 @@ mod least;
 mod maglev;
 mod ring;
 mod rotation;
+mod share;
 mod weights;
 
 pub use ewma::Ewma;
@@ -16,4 +17,5 @@ pub use least::{least, lesser};
 pub use maglev::{Maglev, wide_hash};
 pub use ring::{Ring, ring_hash};
 pub use rotation::Rotation;
+pub use share::share_hash;
 pub use weights::sums;

@@ -1,13 +1,55 @@
 //! Routes that can never match, because an earlier one takes every request they could: the first
 //! match wins, unlike nginx's longest prefix, and people who come from there trip over it.
 
+use std::collections::HashMap;
+
 use tidegate_model::{HostPattern, PathPattern, Route};
 
+/// Routes so far, in file order. Those with hosts are found by these: 10,000 hosts are not compared
+/// with one another.
+#[derive(Default)]
+pub(crate) struct Earlier<'r> {
+    list: Vec<&'r Route>,
+    by_host: HashMap<&'r str, Vec<usize>>,
+    any_host: Vec<usize>,
+}
+
+impl<'r> Earlier<'r> {
+    /// Which of them takes every request of `route`, by its number.
+    pub(crate) fn covering(&self, route: &Route) -> Option<usize> {
+        // Whoever takes all of its hosts takes the first.
+        let of_host = route.hosts.first().into_iter().flat_map(hosts_above);
+        let of_host = of_host.filter_map(|host| self.by_host.get(host)).flatten();
+        let covering = |at: &&usize| covers(self.list[**at], route);
+        of_host.chain(&self.any_host).filter(covering).min().copied()
+    }
+
+    pub(crate) fn push(&mut self, route: &'r Route) {
+        let at = self.list.len();
+        self.list.push(route);
+        if route.hosts.is_empty() {
+            self.any_host.push(at);
+        }
+        for host in &route.hosts {
+            let (HostPattern::Exact(text) | HostPattern::Suffix(text)) = host;
+            self.by_host.entry(text).or_default().push(at);
+        }
+    }
+}
+
+/// A host as it is written, and every wildcard above it without its star.
+fn hosts_above(host: &HostPattern) -> impl Iterator<Item = &str> {
+    let (HostPattern::Exact(text) | HostPattern::Suffix(text)) = host;
+    let dots = text.bytes().enumerate().skip(1).filter(|(_, byte)| *byte == b'.');
+    std::iter::once(text.as_str()).chain(dots.map(|(at, _)| &text[at..]))
+}
+
 /// Whether `first` takes every request of `route`.
-pub(crate) fn covers(first: &Route, route: &Route) -> bool {
+fn covers(first: &Route, route: &Route) -> bool {
     covers_path(&first.path, &route.path)
         && covers_all(&first.listeners, &route.listeners, |a, b| a == b)
         && covers_all(&first.hosts, &route.hosts, covers_host)
+        && first.conditions.cover(&route.conditions)
 }
 
 /// Whether each of `later` is covered; no restriction covers everything and nothing else covers it.
@@ -40,7 +82,7 @@ fn covers_path(first: &PathPattern, later: &PathPattern) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_model::Template;
+    use tidegate_model::route::{Conditions, ValuePattern};
 
     use super::*;
 
@@ -50,7 +92,6 @@ mod tests {
             listeners: listeners.iter().map(ToString::to_string).collect(),
             hosts: hosts.iter().map(host).collect(),
             path: PathPattern::parse(path).expect("a path"),
-            upstream: Template::parse("a").expect("a template"),
             ..crate::route::catch_all()
         }
     }
@@ -90,5 +131,38 @@ mod tests {
         let listeners = |a: &[&str], b: &[&str]| covers(&route(a, &[], "/"), &route(b, &[], "/"));
         assert!(listeners(&[], &["x"]) && listeners(&["x", "y"], &["y"]));
         assert!(!listeners(&["x"], &[]) && !listeners(&["x"], &["y"]));
+    }
+
+    #[test]
+    fn what_asks_for_more_is_covered_and_not_the_reverse() {
+        let gray = ValuePattern::parse("b").expect("a value");
+        let conditions =
+            Conditions { cookies: vec![("gray".into(), gray)], ..Conditions::default() };
+        let all = route(&[], &[], "/a");
+        let some = Route { conditions, ..all.clone() };
+        assert!(covers(&all, &some) && covers(&some, &some) && !covers(&some, &all));
+    }
+
+    #[test]
+    fn earlier_routes_are_found_by_any_host() {
+        let routes = [
+            route(&[], &["x.example"], "/a"),
+            route(&[], &["*.b.example", "c.example"], "/"),
+            route(&[], &[], "/any"),
+            route(&[], &["*.example"], "/z"),
+        ];
+        let mut earlier = Earlier::default();
+        routes.iter().for_each(|route| earlier.push(route));
+        let covering = |hosts: &[&str], path: &str| earlier.covering(&route(&[], hosts, path));
+        assert_eq!(covering(&["a.b.example"], "/"), Some(1));
+        assert_eq!(covering(&["a.b.example", "c.example"], "/x"), Some(1));
+        assert_eq!(covering(&["a.b.example", "d.example"], "/x"), None);
+        assert_eq!(covering(&["*.a.b.example"], "/x"), Some(1));
+        assert_eq!(covering(&["a.b.example"], "/any"), Some(1));
+        assert_eq!(covering(&["a.b.example", "q"], "/any"), Some(2));
+        assert_eq!(covering(&[], "/any"), Some(2));
+        assert_eq!(covering(&[], "/"), None);
+        assert_eq!(covering(&["x.example"], "/z"), Some(3));
+        assert_eq!(covering(&["example"], "/z"), None);
     }
 }

@@ -3,13 +3,10 @@
 //! among the fields that a request is sent with is hidden.
 
 use serde_json::{Map, Value};
+use tidegate_model::route::is_credential;
 use toml::de::{DeTable, DeValue};
 
 const HIDDEN: &str = "(hidden)";
-
-/// Fields whose value lets somebody in, by what their names hold.
-const CREDENTIALS: [&str; 7] =
-    ["authorization", "cookie", "token", "secret", "password", "api-key", "apikey"];
 
 /// Grows by a file at a time.
 #[derive(Default)]
@@ -56,6 +53,11 @@ fn value(typed: &DeValue<'_>) -> Value {
     }
 }
 
+/// Whether a table of that name is one of fields, cookies or arguments.
+fn holds_fields(key: &str) -> bool {
+    key.ends_with("headers") || matches!(key, "header" | "cookie" | "query")
+}
+
 /// Hides credentials in tables of fields, and in tables within these.
 fn hide(value: &mut Value, among_fields: bool) {
     match value {
@@ -65,17 +67,12 @@ fn hide(value: &mut Value, among_fields: bool) {
                 if among_fields && value.is_string() && is_credential(key) {
                     *value = HIDDEN.into();
                 } else {
-                    hide(value, among_fields || key.ends_with("headers"));
+                    hide(value, among_fields || holds_fields(key));
                 }
             }
         }
         _ => (),
     }
-}
-
-fn is_credential(field: &str) -> bool {
-    let field = field.to_ascii_lowercase();
-    CREDENTIALS.iter().any(|word| field.contains(word))
 }
 
 #[cfg(test)]
@@ -111,11 +108,13 @@ mod tests {
         let all = document(&["[admin]\ntoken_file = 'file'\n\
             [upstream.a]\nsticky = { cookie = 'route' }\n\
             check = { headers = { Authorization = 'Basic s3cret', Host = 'a', X-Api-Key = 's3cret' } }\n\
-            [[route]]\nrequest_headers = { set = { Cookie = 's3cret' }, remove = ['cookie'] }"]);
+            [[route]]\nrequest_headers = { set = { Cookie = 's3cret' }, remove = ['cookie'] }\n\
+            header = { x-api-key = 's3cret', x-env = 'gray' }\nquery = { access_token = 's3cret' }"]);
         assert!(!all.to_string().contains("s3cret"), "{all}");
         assert_eq!(all["admin"]["token_file"], "file");
         assert_eq!(all["upstream"]["a"]["sticky"]["cookie"], "route");
         assert_eq!(all["upstream"]["a"]["check"]["headers"]["Host"], "a");
         assert_eq!(all["route"][0]["request_headers"]["remove"][0], "cookie");
+        assert_eq!(all["route"][0]["header"]["x-env"], "gray");
     }
 }

@@ -3,13 +3,13 @@
 
 use std::collections::HashSet;
 
-use tidegate_model::{Name, Route, UpstreamSpec};
+use tidegate_model::{Name, UpstreamSpec};
 
 use crate::{
     Config,
     address::ListenAddress,
     admin::Admin,
-    cover,
+    cover::Earlier,
     listener::{Kind, ListenerDraft, Mention},
     place::{Place, Placed, Report, repeated},
     process::{AccessLog, Log, Metrics, Process},
@@ -157,15 +157,17 @@ impl Draft {
     }
 
     fn warn_of_covered(&self, report: &Report) {
-        let mut earlier: Vec<(&Route, &Place)> = Vec::new();
+        let mut earlier = Earlier::default();
+        let mut places = Vec::new();
         for (route, place) in self.routes.iter().filter_map(|d| Some((d.route.as_ref()?, &d.place)))
         {
-            if let Some((_, first)) = earlier.iter().find(|(first, _)| cover::covers(first, route))
-            {
+            if let Some(at) = earlier.covering(route) {
+                let first: &Place = places[at];
                 let message = format!("never matches: the route at {first} takes all of it");
                 report.warn(place.clone(), message);
             }
-            earlier.push((route, place));
+            earlier.push(route);
+            places.push(place);
         }
     }
 

@@ -1,6 +1,20 @@
-//! `[[route]]`: which requests go to which pool.
+//! `[[route]]`: which requests go where. See `conditions` for what they have to bring, `target` for
+//! where they go, `rewrite` and `fields` for what is changed about them.
 
-use tidegate_model::{HostPattern, Name, PathPattern, Route, Size, Template, template::Variable};
+mod conditions;
+mod fields;
+mod rewrite;
+mod target;
+
+use std::sync::Arc;
+
+use tidegate_model::{
+    Action, HostPattern, Name, PathPattern, Route, Size, Template,
+    route::{Conditions, FieldEdits, Rewrite},
+};
+
+use fields::{Of, without_server};
+use target::{NO_SERVER, Target, asks_a_server};
 
 use crate::{
     node::{FromToml, Node, OneOrMany, Words, is_token},
@@ -18,18 +32,18 @@ const MAX_STARS: usize = 2;
 /// What a file says, with the places that checks across sections need.
 pub(crate) struct RouteDraft {
     pub(crate) place: Place,
-    /// `None` when the upstream is missing or wrong.
+    /// `None` when it is missing or wrong where requests go.
     pub(crate) route: Option<Route>,
     pub(crate) listeners: Vec<Placed<String>>,
     /// The pools it names for certain.
     pub(crate) pools: Vec<Placed<Name>>,
 }
 
-/// Where a route's requests go.
-struct Target {
-    upstream: Option<Placed<Template>>,
-    upstream_in: Vec<String>,
-    fallback: Option<Placed<Name>>,
+/// What is changed about requests and answers on their way.
+struct Changes {
+    rewrite: Option<Rewrite>,
+    request_headers: Arc<FieldEdits>,
+    response_headers: Arc<FieldEdits>,
 }
 
 #[derive(Clone, Copy)]
@@ -57,9 +71,15 @@ pub(crate) fn catch_all() -> Route {
         listeners: Vec::new(),
         hosts: Vec::new(),
         path: PathPattern::Prefix("/".into()),
-        upstream: Template::parse("default").expect("a text without variables is a template"),
+        conditions: Conditions::default(),
+        action: Action::Upstream(
+            Template::parse("default").expect("a text without variables is a template"),
+        ),
         upstream_in: Vec::new(),
         fallback: None,
+        rewrite: None,
+        request_headers: Arc::default(),
+        response_headers: Arc::default(),
         upgrade: vec![UPGRADE.into()],
         max_body: None,
         allow_encoded_slash: false,
@@ -71,52 +91,62 @@ impl RouteDraft {
         let listeners: Vec<Placed<String>> = list(reader, "listener");
         let hosts: Vec<Host> = list(reader, "host");
         let Path(typed, path) = reader.take("path").unwrap_or_else(Path::any);
+        let conditions = conditions::read(reader);
         let target = Target::read(reader);
-        let upgrade: Option<Vec<UpgradeToken>> = reader.take("upgrade");
+        let changes = Changes::read(reader);
+        let upgrade = upgrade(reader);
         let max_body = reader.take_if("max_body", some_bytes);
         let encoded_slash: Option<EncodedSlash> = reader.take("encoded_slash");
 
-        let pools = target.pools();
-        let route = target.upstream.map(|upstream| Route {
+        let route = target.action.map(|action| Route {
             label: label(hosts.first(), &typed),
             listeners: listeners.iter().map(|name| name.value.clone()).collect(),
             hosts: hosts.into_iter().map(|Host(_, pattern)| pattern).collect(),
             path,
-            upstream: upstream.value,
+            conditions,
+            action,
             upstream_in: target.upstream_in,
-            fallback: target.fallback.map(|name| name.value),
-            upgrade: match upgrade {
-                Some(tokens) => tokens.into_iter().map(|UpgradeToken(token)| token).collect(),
-                None => vec![UPGRADE.into()],
-            },
+            fallback: target.fallback,
+            rewrite: changes.rewrite,
+            request_headers: changes.request_headers,
+            response_headers: changes.response_headers,
+            upgrade,
             max_body,
             allow_encoded_slash: matches!(encoded_slash, Some(EncodedSlash::Allow)),
         });
-        if let Some(route) = &route {
-            refuse_own_pool(reader, route);
-        }
-        Self { place: reader.place(), route, listeners, pools }
+        Self { place: reader.place(), route, listeners, pools: target.pools }
     }
 }
 
-impl Target {
+impl Changes {
     fn read(reader: &mut Reader<'_>) -> Self {
-        let patterns: Vec<PoolPattern> = list(reader, "upstream_in");
-        Self {
-            upstream: reader.require_if("upstream", names_a_pool),
-            upstream_in: patterns.into_iter().map(|PoolPattern(text)| text).collect(),
-            fallback: reader.take("fallback"),
+        let response_headers = fields::read(reader, "response_headers", Of::Responses);
+        if asks_a_server(reader) {
+            let rewrite = rewrite::read(reader);
+            let request_headers = fields::read(reader, "request_headers", Of::Requests);
+            return Self { rewrite, request_headers, response_headers };
         }
+        for key in ["rewrite", "strip_prefix", "request_headers"] {
+            reader.refuse(key, NO_SERVER);
+        }
+        let late = response_headers.lines().try_for_each(|(_, value)| without_server(value));
+        if let Err(message) = late {
+            reader.report.error(reader.place_of("response_headers"), message);
+        }
+        Self { rewrite: None, request_headers: Arc::default(), response_headers }
     }
+}
 
-    /// The pools it names for certain.
-    fn pools(&self) -> Vec<Placed<Name>> {
-        let literal = |upstream: &Placed<Template>| {
-            let name = Name::new(upstream.value.literal()?).ok()?;
-            Some(Placed { value: name, place: upstream.place.clone() })
-        };
-        let upstream = self.upstream.as_ref().and_then(literal);
-        upstream.into_iter().chain(self.fallback.clone()).collect()
+/// What may open a tunnel.
+fn upgrade(reader: &mut Reader<'_>) -> Vec<String> {
+    if !asks_a_server(reader) {
+        reader.refuse("upgrade", NO_SERVER);
+        return Vec::new();
+    }
+    let tokens: Option<Vec<UpgradeToken>> = reader.take("upgrade");
+    match tokens {
+        Some(tokens) => tokens.into_iter().map(|UpgradeToken(token)| token).collect(),
+        None => vec![UPGRADE.into()],
     }
 }
 
@@ -133,31 +163,10 @@ pub(crate) fn some<T>(OneOrMany(values): &OneOrMany<T>) -> Result<(), String> {
     }
 }
 
-/// A fixed pool outside the route's own `upstream_in` could never be used.
-fn refuse_own_pool(reader: &Reader<'_>, route: &Route) {
-    if let Some(pool) = route.upstream.literal()
-        && !route.may_name(pool)
-    {
-        let message = format!("\"{}\" is not among upstream_in", pool.escape_debug());
-        reader.report.error(reader.place_of("upstream"), message);
-    }
-}
-
 /// What metrics and logs call the route.
 fn label(host: Option<&Host>, path: &str) -> String {
     let gap = if path.starts_with('/') { "" } else { " " };
     host.map_or_else(|| path.to_owned(), |Host(host, _)| format!("{host}{gap}{path}"))
-}
-
-fn names_a_pool(template: &Placed<Template>) -> Result<(), String> {
-    let late = |variable: &Variable| matches!(variable, Variable::Upstream | Variable::Server);
-    if template.value.variables().any(late) {
-        return Err("${upstream} and ${server} are not known before a pool is chosen".into());
-    }
-    template
-        .value
-        .literal()
-        .map_or(Ok(()), |text| Name::new(text).map(|_| ()).map_err(|reason| reason.to_string()))
 }
 
 fn some_bytes(size: &Size) -> Result<(), String> {

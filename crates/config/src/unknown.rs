@@ -9,27 +9,8 @@ const LATER: [(&str, &[&str]); 3] =
 
 const LATER_LISTENER: &[&str] = &["h2c", "max_connections_per_client"];
 
-const LATER_ROUTE: &[&str] = &[
-    "allow",
-    "compress",
-    "conn_limit",
-    "cookie",
-    "deny",
-    "error_pages",
-    "header",
-    "method",
-    "next",
-    "query",
-    "rate_limit",
-    "redirect",
-    "request_headers",
-    "respond",
-    "response_headers",
-    "rewrite",
-    "split",
-    "strip_prefix",
-    "timeouts",
-];
+const LATER_ROUTE: &[&str] =
+    &["allow", "compress", "conn_limit", "deny", "error_pages", "next", "rate_limit", "timeouts"];
 
 const LATER_POOL: &[&str] = &["protocol", "tls"];
 

@@ -156,7 +156,7 @@ async fn turn_away(worker: Rc<Worker>, listener: Rc<Listener>, socket: Socket, _
     let mut conn = Conn::new(socket);
     let id = worker.request_id();
     count_full(&worker, &listener);
-    let answer = answer::Answer { status: 503, keep_alive: false, to_head: false };
+    let answer = answer::Answer { status: 503, keep_alive: false, to_head: false, said: None };
     if answer::send(&worker, &mut conn, &timer, listener.settings.timeouts.send, answer, &id)
         .await
         .is_some()

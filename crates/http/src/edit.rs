@@ -12,7 +12,17 @@ use tidegate_wire::{
 
 use tidegate_worker::RequestId;
 
-use crate::lines::Lines;
+use crate::{filled::Filled, head::marked, lines::Lines};
+
+/// How a request goes on.
+#[derive(Clone, Copy)]
+pub(crate) struct Outgoing<'r> {
+    pub(crate) target: &'r [u8],
+    /// May hold marks for the server's name.
+    pub(crate) host: &'r str,
+    /// What its route changes.
+    pub(crate) edits: Option<&'r Filled>,
+}
 
 /// What is told to the server about the client.
 pub(crate) struct Told<'r> {
@@ -26,57 +36,68 @@ pub(crate) struct Told<'r> {
     pub(crate) upgrade: Option<&'r str>,
 }
 
-/// Writes the request for the server and answers where its Host stands, or belongs when `host` is
-/// still to be found. `source` is what the head was read from.
+/// Writes the request for the server and answers where the server's name belongs in it. `source` is
+/// what the head was read from.
 pub(crate) fn request(
     out: &mut Vec<u8>,
     source: &[u8],
     facts: &Facts<'_>,
     headers: &[Header<'_>],
     told: &Told<'_>,
-    host: Option<&str>,
-) -> usize {
-    let rooted: Vec<u8>;
-    let target = if facts.rootless {
-        rooted = [b"/", facts.target].concat();
-        &rooted
-    } else {
-        facts.target
+    outgoing: Outgoing<'_>,
+) -> Vec<usize> {
+    let mut marks = Vec::new();
+    let mut head = HeadWriter::request(out, facts.method, outgoing.target);
+    marked(&mut head, &mut marks, "Host", outgoing.host);
+    let forwarded = match outgoing.edits {
+        None => copy(&mut head, source, facts, headers, told, |_| false),
+        Some(edits) => copy(&mut head, source, facts, headers, told, |name| edits.take(name)),
     };
-    let mut head = HeadWriter::request(out, facts.method, target);
-    let host_at = head.position();
-    if let Some(host) = host {
-        head.field("Host", host.as_bytes());
-    }
-    let mut forwarded = Forwarded::default();
-    let mut lines = Lines::of(source);
-    for field in headers {
-        match own(field.name) {
-            Own::Not if is_hop_by_hop(field.name) => (),
-            Own::Not if facts.connection_names && named_by_connection(headers, field.name) => (),
-            Own::Not => lines.pass(&mut head, field),
-            Own::Expect if facts.expect_continue => lines.pass(&mut head, field),
-            Own::Expect | Own::Rewritten => (),
-            Own::MaxForwards => {
-                lines.flush(&mut head);
-                max_forwards(&mut head, facts, field);
-            }
-            Own::Told if told.trusted => {
-                lines.flush(&mut head);
-                forwarded.keep(&mut head, field);
-            }
-            Own::Told => (),
-        }
-    }
-    lines.flush(&mut head);
     framing(&mut head, facts);
-    tell(&mut head, facts, headers, told, &forwarded);
+    tell(&mut head, facts, headers, told, &forwarded, outgoing.edits);
+    if let Some(edits) = outgoing.edits {
+        edits.write_marked(&mut head, &mut marks);
+    }
     if let Some(tokens) = told.upgrade {
         head.field("Connection", b"Upgrade");
         head.field("Upgrade", tokens.as_bytes());
     }
     head.finish();
-    host_at
+    marks
+}
+
+/// Passes on what the client sent, save for what is `dropped`.
+fn copy(
+    head: &mut HeadWriter<'_>,
+    source: &[u8],
+    facts: &Facts<'_>,
+    headers: &[Header<'_>],
+    told: &Told<'_>,
+    dropped: impl Fn(&str) -> bool,
+) -> Forwarded {
+    let mut forwarded = Forwarded::default();
+    let mut lines = Lines::of(source);
+    for field in headers {
+        match own(field.name) {
+            _ if dropped(field.name) => (),
+            Own::Not if is_hop_by_hop(field.name) => (),
+            Own::Not if facts.connection_names && named_by_connection(headers, field.name) => (),
+            Own::Not => lines.pass(head, field),
+            Own::Expect if facts.expect_continue => lines.pass(head, field),
+            Own::Expect | Own::Rewritten => (),
+            Own::MaxForwards => {
+                lines.flush(head);
+                max_forwards(head, facts, field);
+            }
+            Own::Told if told.trusted => {
+                lines.flush(head);
+                forwarded.keep(head, field);
+            }
+            Own::Told => (),
+        }
+    }
+    lines.flush(head);
+    forwarded
 }
 
 /// Fields that are not simply passed on.
@@ -157,7 +178,26 @@ fn tell(
     headers: &[Header<'_>],
     told: &Told<'_>,
     said: &Forwarded,
+    edits: Option<&Filled>,
 ) {
+    // What a route sets or removes is not said by us.
+    let ours = |name: &str| edits.is_none_or(|edits| !edits.take(name));
+    if ours("X-Forwarded-For") {
+        chain(head, headers, told);
+    }
+    if !said.proto && ours("X-Forwarded-Proto") {
+        head.field("X-Forwarded-Proto", told.scheme.as_bytes());
+    }
+    if !said.host && !facts.authority.is_empty() && ours("X-Forwarded-Host") {
+        head.field("X-Forwarded-Host", facts.authority.as_bytes());
+    }
+    if ours("X-Request-Id") {
+        head.field("X-Request-Id", told.id.as_str().as_bytes());
+    }
+}
+
+/// The addresses that a request came through, the peer's the last.
+fn chain(head: &mut HeadWriter<'_>, headers: &[Header<'_>], told: &Told<'_>) {
     let mut text = [0; 64];
     let ip = told.peer.map_or(&[][..], |ip| write_ip(ip, &mut text));
     let before =
@@ -171,13 +211,6 @@ fn tell(
         chain.push(ip);
         head.field("X-Forwarded-For", &chain.join(&b", "[..]));
     }
-    if !said.proto {
-        head.field("X-Forwarded-Proto", told.scheme.as_bytes());
-    }
-    if !said.host && !facts.authority.is_empty() {
-        head.field("X-Forwarded-Host", facts.authority.as_bytes());
-    }
-    head.field("X-Request-Id", told.id.as_str().as_bytes());
 }
 
 /// An address as text: four numbers are written in a fraction of the time that formatting takes.
@@ -212,14 +245,22 @@ pub(crate) fn allowed_upgrade(
     (!tokens.is_empty()).then(|| tokens.join(", "))
 }
 
+/// What comes into a head that a server did not write.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Additions<'a> {
+    /// A cookie of ours to set.
+    pub(crate) cookie: Option<&'a str>,
+    /// What its route changes, and whose answer it is: the pool's and the server's name.
+    pub(crate) edits: Option<(&'a Filled, &'a str, &'a str)>,
+}
+
 /// How an answer goes on to its client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answering<'a> {
     pub(crate) client: Version,
     pub(crate) keep_alive: bool,
     pub(crate) chunked: bool,
-    /// One of ours to set.
-    pub(crate) cookie: Option<&'a str>,
+    pub(crate) own: Additions<'a>,
 }
 
 /// Writes a response for the client; `source` is what the head was read from.
@@ -232,12 +273,9 @@ pub(crate) fn response(
     date: impl FnOnce(&mut HeadWriter<'_>),
 ) {
     let mut head = HeadWriter::response(out, facts.status, facts.reason);
-    pass(&mut head, source, facts, headers);
+    pass(&mut head, source, facts, headers, answering.own);
     if !facts.has_date {
         date(&mut head);
-    }
-    if let Some(cookie) = answering.cookie {
-        head.field("Set-Cookie", cookie.as_bytes());
     }
     match (facts.body, facts.declared_length) {
         (ResponseBody::Length(length), _) | (ResponseBody::None, Some(length)) => {
@@ -254,19 +292,16 @@ pub(crate) fn response(
     head.finish();
 }
 
-/// Writes an interim response (1xx).
+/// Writes an interim response (1xx), 101 among them.
 pub(crate) fn interim(
     out: &mut Vec<u8>,
     source: &[u8],
     facts: &ResponseFacts<'_>,
     headers: &[Header<'_>],
-    cookie: Option<&str>,
+    own: Additions<'_>,
 ) {
     let mut head = HeadWriter::response(out, facts.status, facts.reason);
-    pass(&mut head, source, facts, headers);
-    if let Some(cookie) = cookie {
-        head.field("Set-Cookie", cookie.as_bytes());
-    }
+    pass(&mut head, source, facts, headers, own);
     if let Some(token) = facts.upgrade {
         head.field("Connection", b"Upgrade");
         head.field("Upgrade", token.as_bytes());
@@ -274,17 +309,38 @@ pub(crate) fn interim(
     head.finish();
 }
 
+/// Passes on what the server sent, with what comes into it and without what is taken out.
 fn pass(
     head: &mut HeadWriter<'_>,
     source: &[u8],
     facts: &ResponseFacts<'_>,
     headers: &[Header<'_>],
+    own: Additions<'_>,
+) {
+    match own.edits {
+        None => pass_kept(head, source, facts, headers, |_| false),
+        Some((edits, upstream, server)) => {
+            pass_kept(head, source, facts, headers, |name| edits.take(name));
+            edits.write(head, upstream, server);
+        }
+    }
+    if let Some(cookie) = own.cookie {
+        head.field("Set-Cookie", cookie.as_bytes());
+    }
+}
+
+fn pass_kept(
+    head: &mut HeadWriter<'_>,
+    source: &[u8],
+    facts: &ResponseFacts<'_>,
+    headers: &[Header<'_>],
+    dropped: impl Fn(&str) -> bool,
 ) {
     let mut lines = Lines::of(source);
     for field in headers {
         let length = field.name.len() == 14 && field.name.eq_ignore_ascii_case("content-length");
         let named = facts.connection_names && named_by_connection(headers, field.name);
-        if !length && !is_hop_by_hop(field.name) && !named {
+        if !length && !is_hop_by_hop(field.name) && !named && !dropped(field.name) {
             lines.pass(head, field);
         }
     }
@@ -313,9 +369,14 @@ mod tests {
             upgrade: tokens.as_deref(),
         };
         let mut out = Vec::new();
-        let at = request(&mut out, head.as_bytes(), &facts, request_head.headers, &told, None);
-        assert!(out[..at].ends_with(b"HTTP/1.1\r\n"));
-        String::from_utf8(out[at..].to_vec()).expect("text")
+        let outgoing = Outgoing { target: facts.target, host: "s", edits: None };
+        let marks =
+            request(&mut out, head.as_bytes(), &facts, request_head.headers, &told, outgoing);
+        assert!(marks.is_empty());
+        let text = String::from_utf8(out).expect("text");
+        let (line, rest) = text.split_once("Host: s\r\n").expect("a Host");
+        assert!(line.ends_with("HTTP/1.1\r\n"));
+        rest.to_owned()
     }
 
     const TOLD: &str = "X-Forwarded-For: 10.0.0.9\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: h\r\nX-Request-Id: id\r\n";
@@ -363,8 +424,12 @@ mod tests {
         assert!(parsed.parse(head).expect("it parses").is_complete());
         let facts = judge_response(&parsed, false).expect("it is sound");
         let mut out = Vec::new();
-        let answering =
-            Answering { client: Version::Http11, keep_alive: true, chunked: true, cookie: None };
+        let answering = Answering {
+            client: Version::Http11,
+            keep_alive: true,
+            chunked: true,
+            own: Additions::default(),
+        };
         response(&mut out, head, &facts, parsed.headers, answering, |head| {
             head.field("Date", b"now");
         });

@@ -363,7 +363,7 @@ impl<'c> Forwarding<'c> {
         let whole = self.job.body == tidegate_wire::Body::None;
         let keep_alive =
             self.job.keep_alive && whole && status >= 500 && !side.listener.is_closing();
-        let answer = Answer { status, keep_alive, to_head: self.job.to_head };
+        let answer = Answer { status, keep_alive, to_head: self.job.to_head, said: None };
         let limit = side.listener.settings.timeouts.send;
         let id = self.job.seen.id;
         let sent =

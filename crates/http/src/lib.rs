@@ -4,18 +4,23 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod asked;
 mod attempt;
 mod begin;
 mod connection;
 mod edit;
 mod exchange;
+mod filled;
 mod forward;
 mod going;
+mod head;
 mod identity;
+mod leading;
 mod lines;
 mod opening;
 mod passing;
 mod replay;
+mod said;
 mod sending;
 mod sticky;
 mod turn;

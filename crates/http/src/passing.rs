@@ -12,7 +12,7 @@ use tidegate_wire::{
 
 use crate::{
     attempt::Try,
-    edit::{self, Answering},
+    edit::{self, Additions, Answering},
     exchange::Answered,
     going::Progress,
     sticky,
@@ -103,7 +103,8 @@ impl Passing<'_> {
             return Err(Unfit::Bad(BadResponse::Switching));
         }
         let mut head = Vec::with_capacity(256);
-        edit::interim(&mut head, source, facts, headers, sticky::cookie(self.this).as_deref());
+        let cookie = sticky::cookie(self.this);
+        edit::interim(&mut head, source, facts, headers, self.additions(cookie.as_deref()));
         let websocket = token.eq_ignore_ascii_case("websocket");
         Ok(Head::Switching(head, if websocket { Kind::WebSocket } else { Kind::Upgrade }))
     }
@@ -117,9 +118,17 @@ impl Passing<'_> {
     ) -> Head {
         let mut head = Vec::new();
         if self.this.job.version == Version::Http11 {
-            edit::interim(&mut head, source, facts, headers, None);
+            edit::interim(&mut head, source, facts, headers, Additions::default());
         }
         Head::Interim(head)
+    }
+
+    /// What comes into the head for the client.
+    fn additions<'a>(&'a self, cookie: Option<&'a str>) -> Additions<'a> {
+        let Try { job, pool, pick, .. } = self.this;
+        let of_whom = (pool.name.as_str(), pick.server.spec.address.as_str());
+        let edits = job.edits.as_deref().map(|edits| (edits, of_whom.0, of_whom.1));
+        Additions { cookie, edits }
     }
 
     fn passed(
@@ -138,7 +147,7 @@ impl Passing<'_> {
             client: self.this.job.version,
             keep_alive: keep_client,
             chunked,
-            cookie: cookie.as_deref(),
+            own: self.additions(cookie.as_deref()),
         };
         edit::response(&mut head, source, facts, headers, answering, |head| {
             self.worker.with_date(|date| head.field("Date", date.as_bytes()));

@@ -105,10 +105,13 @@ fn is_one_line(bytes: &[u8]) -> bool {
 /// Answers a request that no server will see.
 async fn refuse(client: Client<'_>, refused: Refused) -> Turn {
     let Client { side, conn } = client;
-    refused.tell(&side);
-    let Refused { status, keep_alive, to_head, mut seen, .. } = refused;
+    // What a route says itself is no refusal.
+    if refused.said.is_none() {
+        refused.tell(&side);
+    }
+    let Refused { status, keep_alive, to_head, mut seen, said, .. } = refused;
     let keep_alive = keep_alive && !side.listener.is_closing();
-    let answer = Answer { status, keep_alive, to_head };
+    let answer = Answer { status, keep_alive, to_head, said: said.as_deref() };
     let limit = side.listener.settings.timeouts.send;
     let sent = answer::send(side.worker, conn, side.timer, limit, answer, &seen.id).await;
     seen.account(&side, status, 0, sent.unwrap_or_default());

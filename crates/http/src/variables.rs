@@ -26,6 +26,10 @@ pub(crate) struct Variables<'r> {
 /// Stands for the server in a rendered text until one is picked: no field value can hold it.
 pub(crate) const SERVER_MARK: char = '\0';
 
+/// The same for the pool, which may be the fallback in the end.
+pub(crate) const UPSTREAM_MARK: char = '\u{1}';
+pub(crate) const UPSTREAM_MARK_TEXT: &str = "\u{1}";
+
 impl Variables<'_> {
     pub(crate) fn render(&self, template: &Template) -> String {
         let mut out = String::new();

@@ -18,7 +18,7 @@ pub use access::{Access, Role};
 pub use address::Address;
 pub use name::Name;
 pub use nearest::nearest;
-pub use route::{HostPattern, PathPattern, Route};
+pub use route::{Action, HostPattern, PathPattern, Route};
 pub use template::Template;
 pub use units::{Size, Span};
 pub use upstream::{Balance, Check, Resolved, ServerSpec, Upstream, UpstreamSpec, WhenAllDown};

@@ -1,8 +1,23 @@
-//! Routes: which requests go to which pool. Tried in file order, the first match wins.
+//! Routes: which requests go where, and what is changed about them on the way. Tried in file order,
+//! the first match wins.
 
-use std::net::IpAddr;
+mod action;
+mod condition;
+mod fields;
+mod rewrite;
 
-use crate::{Name, Size, Template};
+use std::{net::IpAddr, sync::Arc};
+
+use crate::{Name, Size, template::Variable};
+
+pub use action::{Action, Portion, Redirect, Respond, Split};
+pub use condition::{Conditions, ValuePattern};
+pub use fields::{FieldEdits, is_credential};
+pub use rewrite::{BadRewrite, Rewrite};
+
+/// Regular expressions are written by the operator, but by mistake too: a bound on their compiled
+/// size.
+const MAX_EXPRESSION: usize = 1 << 20;
 
 /// One `[[route]]`.
 #[derive(Clone, Debug)]
@@ -14,12 +29,17 @@ pub struct Route {
     /// Empty: any host.
     pub hosts: Vec<HostPattern>,
     pub path: PathPattern,
-    /// The name of the pool.
-    pub upstream: Template,
-    /// What the template may name, as patterns with `*`; empty: any pool.
+    /// What else a request has to bring.
+    pub conditions: Conditions,
+    pub action: Action,
+    /// What a template may name, as patterns with `*`; empty: any pool.
     pub upstream_in: Vec<String>,
     /// Used when the template names no pool, or one without an eligible server.
     pub fallback: Option<Name>,
+    /// What becomes of the path on its way to a server.
+    pub rewrite: Option<Rewrite>,
+    pub request_headers: Arc<FieldEdits>,
+    pub response_headers: Arc<FieldEdits>,
     /// Upgrade tokens, in lower case, that may open a tunnel.
     pub upgrade: Vec<String>,
     /// The largest request body; `None`: no limit.
@@ -46,17 +66,27 @@ pub enum PathPattern {
 }
 
 impl Route {
-    /// Whether a request to `host` (lower case, no port) and `path` (normalised) is this route's.
-    pub fn matches(&self, listener: &str, host: &str, path: &[u8]) -> bool {
-        (self.listeners.is_empty() || self.listeners.iter().any(|name| name == listener))
-            && (self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(host)))
-            && self.path.matches(path)
+    /// Whether it serves that listener.
+    pub fn serves(&self, listener: &str) -> bool {
+        self.listeners.is_empty() || self.listeners.iter().any(|name| name == listener)
     }
 
-    /// Whether the template of this route may name that pool.
+    /// Whether it is for that host, in lower case and without its port.
+    pub fn is_for(&self, host: &str) -> bool {
+        self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(host))
+    }
+
+    /// Replaces the variables that `value` knows now, in every text of the route.
+    pub fn bind(&mut self, value: impl Fn(&Variable) -> Option<String>) {
+        let action = self.action.templates_mut();
+        let edits = [&mut self.request_headers, &mut self.response_headers];
+        let edits = edits.into_iter().flat_map(|edits| Arc::make_mut(edits).templates_mut());
+        action.into_iter().chain(edits).for_each(|template| template.bind(&value));
+    }
+
+    /// Whether a template of this route may name that pool.
     pub fn may_name(&self, pool: &str) -> bool {
-        self.upstream_in.is_empty()
-            || self.upstream_in.iter().any(|pattern| glob(pattern.as_bytes(), pool.as_bytes()))
+        is_among(pool, &self.upstream_in)
     }
 }
 
@@ -109,18 +139,27 @@ impl PathPattern {
         let Some(expression) = text.strip_prefix("~ ") else {
             return rooted(text).map(Self::Prefix);
         };
-        // A bound on the compiled size: a route is written by the operator, but by mistake too.
-        let built = regex::bytes::RegexBuilder::new(expression).size_limit(1 << 20).build();
-        built.map(Self::Regex).map_err(|error| error.to_string())
+        regex(expression).map(Self::Regex)
     }
 
-    fn matches(&self, path: &[u8]) -> bool {
+    /// Whether a path, normalised, is meant.
+    pub fn matches(&self, path: &[u8]) -> bool {
         match self {
             Self::Exact(exact) => path == exact.as_bytes(),
             Self::Prefix(prefix) => path.starts_with(prefix.as_bytes()),
             Self::Regex(regex) => regex.is_match(path),
         }
     }
+}
+
+/// Whether a pool of that name fits one of these patterns; without any it does.
+pub fn is_among(pool: &str, patterns: &[String]) -> bool {
+    patterns.is_empty() || patterns.iter().any(|pattern| glob(pattern.as_bytes(), pool.as_bytes()))
+}
+
+fn regex(expression: &str) -> Result<regex::bytes::Regex, String> {
+    let builder = regex::bytes::RegexBuilder::new(expression).size_limit(MAX_EXPRESSION).build();
+    builder.map_err(|error| error.to_string())
 }
 
 /// `*` stands for any run of bytes; ASCII case does not matter, as in pool names. At most the

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use tidegate_balance::{Key, ring_hash, wide_hash};
+use tidegate_balance::{Key, ring_hash, share_hash, wide_hash};
 
 /// What balancers go by besides weight and load.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +34,11 @@ impl Hashed {
     pub fn of(key: &[u8]) -> Option<Self> {
         (!key.is_empty()).then(|| Self { ring: ring_hash(key), wide: wide_hash(key) })
     }
+}
+
+/// Where a key lies among all of 2^64, for the shares of a split; `None` for the empty key.
+pub fn place(key: &[u8]) -> Option<u64> {
+    (!key.is_empty()).then(|| share_hash(key))
 }
 
 /// The value of a sticky cookie.

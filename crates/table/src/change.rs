@@ -16,7 +16,7 @@ use crate::{
     drain::DrainChange,
     history::Bounds,
     pool::{Pool, Source},
-    snapshot::Routes,
+    routes::Routes,
 };
 
 /// How a table is opened.

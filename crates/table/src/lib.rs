@@ -21,12 +21,13 @@ mod precedence;
 mod published;
 mod recovery;
 mod reload;
+mod routes;
 mod snapshot;
 mod state;
 mod tried;
 mod writer;
 
-pub use affinity::{Affinity, Hashed, parse_token, print_token, token};
+pub use affinity::{Affinity, Hashed, parse_token, place, print_token, token};
 pub use change::{
     Applied, Change, FilePool, FileState, Foreseen, Operation, Options, Origin, Preview, Refused,
     Reloaded,
@@ -41,7 +42,8 @@ pub use live::{Attempt, Close, PoolCells, PoolLive, Series, SeriesKey, ServerCel
 pub use pool::{Ask, NoServer, Parts, Pick, Pool, Server, Source, Standing, Target};
 pub use published::{ChangeTotals, Committed, Outcome, Reader};
 pub use recovery::{OpenError, Recovered};
-pub use snapshot::{Filed, Pools, Routes, Snapshot};
+pub use routes::{Mismatch, Request, Routes};
+pub use snapshot::{Filed, Pools, Snapshot};
 pub use state::{Lease, ServerState};
 pub use tried::Tried;
 pub use writer::Table;

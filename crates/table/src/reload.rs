@@ -13,7 +13,7 @@ use crate::{
     precedence::{self, Verdict},
     published::{By, Proposal, Published},
     recovery::Book,
-    snapshot::Routes,
+    routes::Routes,
 };
 
 /// The state at start-up.
@@ -119,5 +119,5 @@ pub(crate) fn rebuild(
 
 /// Regular expressions do not compare; what `Debug` prints of them is their text.
 fn same_routes(one: &Arc<Routes>, other: &Arc<Routes>) -> bool {
-    Arc::ptr_eq(one, other) || format!("{one:?}") == format!("{other:?}")
+    Arc::ptr_eq(one, other) || format!("{:?}", one.list) == format!("{:?}", other.list)
 }

@@ -3,9 +3,9 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use tidegate_model::{Name, Route, UpstreamSpec, name};
+use tidegate_model::{Name, UpstreamSpec, name};
 
-use crate::{drain::Drains, pool::Pool};
+use crate::{drain::Drains, pool::Pool, routes::Routes};
 
 /// Pools by folded name. The hasher is keyed: names to look up come from requests.
 pub type Pools = imbl::GenericHashMap<
@@ -14,12 +14,6 @@ pub type Pools = imbl::GenericHashMap<
     foldhash::quality::RandomState,
     imbl::shared_ptr::DefaultSharedPtr,
 >;
-
-/// Every route, in file order, with the labels that metrics know them by.
-#[derive(Debug, Default)]
-pub struct Routes {
-    pub list: Vec<(Arc<str>, Route)>,
-}
 
 /// What the configuration file says of pools, by folded name, whatever became of them since.
 pub type Filed = HashMap<Arc<str>, (Name, Arc<UpstreamSpec>)>;
@@ -51,13 +45,5 @@ impl Snapshot {
         let mut pools: Vec<_> = self.pools.values().collect();
         pools.sort_unstable_by_key(|pool| pool.order);
         pools
-    }
-}
-
-impl Routes {
-    pub fn new(routes: Vec<Route>) -> Self {
-        Self {
-            list: routes.into_iter().map(|route| (route.label.as_str().into(), route)).collect(),
-        }
     }
 }

@@ -10,6 +10,7 @@
 mod authority;
 mod chunk;
 mod connection;
+mod escape;
 mod field;
 mod framing;
 mod path;
@@ -25,6 +26,7 @@ pub mod websocket;
 
 pub use chunk::{ChunkDecoder, Step};
 pub use connection::{is_hop_by_hop, named_by_connection, upgrade_tokens};
+pub use escape::{escape_location, escape_path};
 pub use field::{is_field_value_ok, is_token};
 pub use framing::{Body, Version};
 pub use path::normalize_path;

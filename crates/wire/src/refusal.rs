@@ -30,6 +30,8 @@ pub enum Refusal {
     Incomplete,
     #[error("the path holds a NUL")]
     Nul,
+    #[error("what the path is rewritten to is no path")]
+    Rewritten,
     #[error("the head does not parse: {0}")]
     Syntax(httparse::Error),
     #[error("the target holds a `#`, a space or a control character")]

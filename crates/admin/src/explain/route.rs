@@ -3,12 +3,16 @@
 use std::{borrow::Cow, sync::Arc};
 
 use serde::Serialize;
-use tidegate_model::{PathPattern, Route};
-use tidegate_table::{Pool, Routes, Snapshot};
+use tidegate_model::{Action, Route, Template};
+use tidegate_table::{Pool, Request, Routes, Snapshot};
 use tidegate_wire::{Refusal, normalize_path};
 use utoipa::ToSchema;
 
-use super::{question::refused, variables::Variables};
+use super::{
+    question::refused,
+    taken::{Asks, HeaderChanges, RouteAnswer, SplitChoice},
+    variables::Variables,
+};
 use crate::problem::Problem;
 
 /// A path as routes see it.
@@ -24,9 +28,9 @@ pub(super) struct Path<'r> {
 pub(super) struct Considered<'e> {
     route: &'e str,
     matches: bool,
-    /// What does not match.
+    /// What does not match: the key, and of a table the name.
     #[serde(skip_serializing_if = "Option::is_none")]
-    because: Option<&'static str>,
+    because: Option<String>,
 }
 
 /// The route that matched, and where it leads.
@@ -34,15 +38,33 @@ pub(super) struct Considered<'e> {
 #[schema(as = TakenRoute)]
 pub(super) struct Taken<'e> {
     label: &'e str,
-    template: &'e str,
+    /// What a request has to bring besides the path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asks: Option<Asks>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    split: Option<SplitChoice<'e>>,
+    /// What names the pool; of a split, of the share that was chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    template: Option<&'e str>,
     /// The template, filled in.
-    upstream: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fallback: Option<&'e str>,
     fallback_used: bool,
     /// Why the pool it names does not serve.
     #[serde(skip_serializing_if = "Option::is_none")]
     fallback_because: Option<String>,
+    /// The answer of the route itself: no server is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) answer: Option<RouteAnswer>,
+    /// The path as the server gets it, where that is another than the client sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rewritten: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_headers: Option<HeaderChanges>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_headers: Option<HeaderChanges>,
 }
 
 /// Where a request ends up.
@@ -67,36 +89,18 @@ impl<'r> Path<'r> {
 /// Every route until the first that matches, and that one.
 pub(super) fn walk<'s>(
     routes: &'s Routes,
-    listener: &str,
-    host: &str,
-    path: &Path<'_>,
+    request: &Request<'_>,
 ) -> (Vec<Considered<'s>>, Option<(&'s Arc<str>, &'s Route)>) {
     let mut considered = Vec::new();
     for (label, route) in &routes.list {
-        let because = mismatch(route, listener, host, &path.normal);
-        considered.push(Considered { route: label, matches: because.is_none(), because });
-        if because.is_none() {
+        let because = request.mismatch(route).map(|mismatch| mismatch.to_string());
+        let matches = because.is_none();
+        considered.push(Considered { route: label, matches, because });
+        if matches {
             return (considered, Some((label, route)));
         }
     }
     (considered, None)
-}
-
-/// What of a route does not match. It is asked as a whole, and again with parts left out, so that
-/// it decides here as it decides for requests.
-fn mismatch(route: &Route, listener: &str, host: &str, path: &[u8]) -> Option<&'static str> {
-    if route.matches(listener, host, path) {
-        return None;
-    }
-    let any_path = Route { path: PathPattern::Prefix(String::new()), ..route.clone() };
-    let any_host = Route { hosts: Vec::new(), ..any_path.clone() };
-    Some(if !any_host.matches(listener, host, path) {
-        "listener"
-    } else if !any_path.matches(listener, host, path) {
-        "host"
-    } else {
-        "path"
-    })
 }
 
 impl<'s> Taken<'s> {
@@ -109,8 +113,42 @@ impl<'s> Taken<'s> {
         variables: &Variables<'_>,
         has_choice: impl Fn(&Pool) -> bool,
     ) -> (Self, Option<Way<'s>>) {
-        let upstream = variables.render(&route.upstream);
-        let is_literal = route.upstream.literal().is_some();
+        let mut taken = Self {
+            label,
+            asks: Asks::of(route),
+            split: None,
+            template: None,
+            upstream: None,
+            fallback: None,
+            fallback_used: false,
+            fallback_because: None,
+            answer: RouteAnswer::of(&route.action, variables),
+            rewritten: None,
+            request_headers: HeaderChanges::of(&route.request_headers),
+            response_headers: HeaderChanges::of(&route.response_headers),
+        };
+        let template = match &route.action {
+            Action::Upstream(upstream) => upstream,
+            Action::Split(split) => {
+                let (choice, upstream) = SplitChoice::of(split, variables);
+                taken.split = Some(choice);
+                upstream
+            }
+            Action::Redirect(_) | Action::Respond(_) => return (taken, None),
+        };
+        let way = taken.lead(snapshot, route, template, variables.render(template), has_choice);
+        (taken, way)
+    }
+
+    fn lead(
+        &mut self,
+        snapshot: &'s Snapshot,
+        route: &'s Route,
+        template: &'s Template,
+        upstream: String,
+        has_choice: impl Fn(&Pool) -> bool,
+    ) -> Option<Way<'s>> {
+        let is_literal = template.literal().is_some();
         let (named, because) = if is_literal || route.may_name(&upstream) {
             match snapshot.pool(&upstream) {
                 None => (None, Some(format!("there is no pool \"{upstream}\""))),
@@ -123,16 +161,12 @@ impl<'s> Taken<'s> {
         let fallback = route.fallback.as_ref();
         let other = fallback.filter(|_| because.is_some());
         let other = other.and_then(|name| snapshot.pool(name.as_str())).map(|pool| &**pool);
-        let taken = Self {
-            label,
-            template: route.upstream.as_str(),
-            upstream,
-            fallback: fallback.map(tidegate_model::Name::as_str),
-            fallback_used: other.is_some(),
-            fallback_because: because,
-        };
-        let way = other.or(named).map(|pool| Way { pool, asked: named.unwrap_or(pool) });
-        (taken, way)
+        self.template = Some(template.as_str());
+        self.upstream = Some(upstream);
+        self.fallback = fallback.map(tidegate_model::Name::as_str);
+        self.fallback_used = other.is_some();
+        self.fallback_because = because;
+        other.or(named).map(|pool| Way { pool, asked: named.unwrap_or(pool) })
     }
 
     /// Why there is no pool.

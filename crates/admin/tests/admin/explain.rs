@@ -1,8 +1,12 @@
 //! What is said about requests: the way they take, and why each server could serve or not.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use tidegate_model::{
-    HostPattern, Name, PathPattern, Route, Template, UpstreamSpec, upstream::Sticky,
+    Action, HostPattern, Name, PathPattern, Route, Template, UpstreamSpec,
+    route::{Conditions, FieldEdits, Portion, Redirect, Respond, Rewrite, Split, ValuePattern},
+    upstream::{HashKey, Sticky},
 };
 use tidegate_table::Pool;
 
@@ -14,13 +18,21 @@ fn route(path: &str, upstream: &str) -> Route {
         listeners: Vec::new(),
         hosts: Vec::new(),
         path: PathPattern::parse(path).expect("a path"),
-        upstream: Template::parse(upstream).expect("a template"),
+        conditions: Conditions::default(),
+        action: Action::Upstream(template(upstream)),
         upstream_in: Vec::new(),
         fallback: None,
+        rewrite: None,
+        request_headers: Arc::default(),
+        response_headers: Arc::default(),
         upgrade: Vec::new(),
         max_body: None,
         allow_encoded_slash: false,
     }
+}
+
+fn template(text: &str) -> Template {
+    Template::parse(text).expect("a template")
 }
 
 /// Everything to one pool.
@@ -88,6 +100,76 @@ async fn routes_are_walked_until_one_matches() {
         json!({"status": 404, "because": "no route matches"})
     );
     empty.stop().await;
+}
+
+fn asking(name: &str, value: &str) -> Conditions {
+    let value = ValuePattern::parse(value).expect("a value");
+    Conditions { headers: vec![(name.into(), value)], ..Conditions::default() }
+}
+
+#[tokio::test]
+async fn what_a_route_asks_for_and_does_is_told() {
+    let edits = FieldEdits {
+        set: vec![
+            ("X-Real-Ip".into(), template("${client_ip}")),
+            ("Authorization".into(), template("Basic s3cret")),
+        ],
+        remove: vec!["x-debug".into()],
+        ..FieldEdits::default()
+    };
+    let portion = |name: &str, weight| Portion { upstream: template(name), weight };
+    let split = Split {
+        key: HashKey::parse("cookie:uid").expect("a key"),
+        to: vec![portion("a", 0), portion("b", 1)],
+    };
+    let respond = Respond { status: 503, body: Arc::default(), headers: Vec::new() };
+    let redirect = Redirect { status: 308, location: template("https://${host}${path}") };
+    let routes = vec![
+        Route { conditions: asking("x-token", "s3cret"), ..route("/", "a") },
+        Route {
+            conditions: Conditions { methods: vec!["PUT".into()], ..asking("x-env", "~ ^g") },
+            rewrite: Some(Rewrite::Strip("/api".into())),
+            request_headers: Arc::new(edits),
+            ..route("/api/", "a")
+        },
+        Route { action: Action::Split(split), ..route("/split", "") },
+        Route { action: Action::Respond(respond), ..route("/closed", "") },
+        Route { action: Action::Redirect(redirect), ..route("/old", "") },
+    ];
+    let site = Site::routing(&[("a", "server 10.0.0.1;"), ("b", "server 10.0.0.2;")], routes);
+    let explained = explain(&site, "?path=/api/%2520x&method=PUT&header=X-Env:gray").await;
+    assert_eq!(explained["routes"][0]["because"], "header x-token");
+    assert_eq!(
+        explained["route"],
+        json!({"label": "/api/", "asks": {"method": ["PUT"], "header": {"x-env": "~ ^g"}},
+               "template": "a", "upstream": "a", "fallback_used": false, "rewritten": "/%20x",
+               "request_headers": {"set": {"X-Real-Ip": "${client_ip}",
+                                           "Authorization": "(hidden)"},
+                                   "remove": ["x-debug"]}})
+    );
+    let because = |explained: &Value| explained["routes"][1]["because"].clone();
+    assert_eq!(because(&explain(&site, "?path=/api/x&method=PUT").await), "header x-env");
+    assert_eq!(because(&explain(&site, "?path=/api/x").await), "method");
+    let hidden = explain(&site, "?header=x-token:s3cret").await;
+    assert_eq!(hidden["route"]["asks"]["header"]["x-token"], "(hidden)");
+    let explained = explain(&site, "?path=/split&cookie=uid=7").await;
+    let split = &explained["route"]["split"];
+    assert_eq!((&split["key"], &split["value"]), (&json!("cookie:uid"), &json!("7")));
+    assert!(split["place"].as_f64().is_some_and(|place| (0.0..=1.0).contains(&place)), "{split}");
+    assert_eq!(split["to"][1], json!({"upstream": "b", "weight": 1, "chosen": true}));
+    assert_eq!(explained["pool"]["name"], "b");
+    let explained = explain(&site, "?path=/closed").await;
+    assert_eq!(
+        explained["decision"],
+        json!({"status": 503, "because": "the route says so: respond"})
+    );
+    let explained = explain(&site, "?path=/old/a%2520b&host=H.example:81").await;
+    assert_eq!(
+        explained["route"],
+        json!({"label": "/old", "fallback_used": false,
+               "answer": {"status": 308, "location": "https://h.example/old/a%20b"}})
+    );
+    site.stop().await;
 }
 
 #[tokio::test]

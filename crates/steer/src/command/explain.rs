@@ -104,17 +104,16 @@ fn way(explanation: &Explanation) -> Vec<(&'static str, String)> {
         said.push(("passed by", format!("{route}: {why}")));
     }
     if let Some(route) = route {
-        let (label, template) = (word(route, "label"), word(route, "template"));
-        let mut line = format!("{label}, to {template}");
-        let upstream = word(route, "upstream");
-        if upstream != template {
-            line += &format!(", which is \"{upstream}\"");
+        said.push(("route", taken(route)));
+        if let Some(path) = route.get("rewritten").and_then(Value::as_str) {
+            said.push(("path", format!("{path}, for the server")));
         }
-        if route.get("fallback_used") == Some(&true.into()) {
-            let why = word(route, "fallback_because");
-            line += &format!("; instead {}: {why}", word(route, "fallback"));
+        for (key, what) in [("request_headers", "request"), ("response_headers", "answer")] {
+            let changes = changes(route.get(key));
+            if !changes.is_empty() {
+                said.push(("headers", format!("of the {what}: {changes}")));
+            }
         }
-        said.push(("route", line));
     }
     if let Some(pool) = pool {
         let (name, balance, source) =
@@ -127,6 +126,44 @@ fn way(explanation: &Explanation) -> Vec<(&'static str, String)> {
         said.push(("pool", line));
     }
     said
+}
+
+/// The route, and where it leads.
+fn taken(route: &Value) -> String {
+    let (label, template) = (word(route, "label"), word(route, "template"));
+    if let Some(answer) = route.get("answer") {
+        return match answer.get("location").and_then(Value::as_str) {
+            Some(location) => format!("{label}, elsewhere: {location}"),
+            None => format!("{label}, which answers"),
+        };
+    }
+    let mut line = format!("{label}, to {template}");
+    if let Some(split) = route.get("split") {
+        line += &format!(" by {} = \"{}\"", word(split, "key"), word(split, "value"));
+    }
+    let upstream = word(route, "upstream");
+    if upstream != template {
+        line += &format!(", which is \"{upstream}\"");
+    }
+    if route.get("fallback_used") == Some(&true.into()) {
+        let why = word(route, "fallback_because");
+        line += &format!("; instead {}: {why}", word(route, "fallback"));
+    }
+    line
+}
+
+/// What happens to which header fields.
+fn changes(changes: Option<&Value>) -> String {
+    let of = |key: &str| changes.and_then(|changes| changes.get(key));
+    let lines = |key: &'static str, sign: &'static str| {
+        let table = of(key).and_then(Value::as_object).into_iter().flatten();
+        table.map(move |(name, value)| {
+            format!("{name}{sign} {}", value.as_str().unwrap_or_default())
+        })
+    };
+    let removed = of("remove").and_then(Value::as_array).into_iter().flatten();
+    let removed = removed.filter_map(Value::as_str).map(|name| format!("-{name}"));
+    lines("set", ":").chain(lines("add", " +:")).chain(removed).collect::<Vec<_>>().join(", ")
 }
 
 fn candidates(explanation: &Explanation) -> Table {

@@ -1,0 +1,204 @@
+//! A sound request and the route that takes it. See `leading` for what becomes of it there.
+
+use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Instant};
+
+use httparse::Header;
+use tidegate_model::{Action, Route};
+use tidegate_table::{Request, Snapshot};
+use tidegate_wire::{Body, Facts, Refusal, Version, normalize_path};
+use tidegate_worker::{MAX_TEXT, Record, RequestId, no_route};
+
+use crate::{
+    begin::{Begun, Refused, Seen},
+    connection::Side,
+    identity::client_ip,
+    leading::Led,
+    said::Said,
+    variables::Variables,
+};
+
+/// A text of the client's, as the access log keeps it.
+fn logged(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_TEXT)]).into_owned()
+}
+
+/// A sound request.
+pub(crate) struct Asked<'r> {
+    pub(crate) side: &'r Side<'r>,
+    pub(crate) facts: &'r Facts<'r>,
+    pub(crate) headers: &'r [Header<'r>],
+    /// What the head was read from.
+    pub(crate) source: &'r [u8],
+    host: Cow<'r, str>,
+    pub(crate) trusted: bool,
+    pub(crate) ip: Option<IpAddr>,
+    pub(crate) id: RequestId,
+    started: Instant,
+}
+
+impl<'r> Asked<'r> {
+    pub(crate) fn new(
+        side: &'r Side<'r>,
+        started: Instant,
+        source: &'r [u8],
+        facts: &'r Facts<'r>,
+        headers: &'r [Header<'r>],
+    ) -> Self {
+        let nets = &side.listener.settings.trusted;
+        let trusted = side.from.peer.ip().is_some_and(|ip| side.listener.settings.trusts(ip));
+        let received = || {
+            let field = headers.iter().find(|h| h.name.eq_ignore_ascii_case("x-request-id"))?;
+            RequestId::received(field.value)
+        };
+        let id = trusted.then(received).flatten().unwrap_or_else(|| side.worker.request_id());
+        let upper = facts.host.bytes().any(|b| b.is_ascii_uppercase());
+        let host = if upper { facts.host.to_ascii_lowercase().into() } else { facts.host.into() };
+        Self {
+            side,
+            facts,
+            headers,
+            source,
+            host,
+            trusted,
+            ip: client_ip(&side.from.peer, nets, headers),
+            id,
+            started,
+        }
+    }
+
+    /// What becomes of it.
+    pub(crate) fn job(&self) -> Begun {
+        if self.facts.target.len() > self.side.listener.settings.limits.target {
+            return Err(self.refuse(414, "the target is longer than allowed", None));
+        }
+        if self.ends_here() {
+            let status = if self.facts.method == "OPTIONS" { 200 } else { 501 };
+            return Err(self.refuse(status, "Max-Forwards is 0", None));
+        }
+        self.side.worker.with_snapshot(|snapshot| self.route(snapshot))
+    }
+
+    /// An OPTIONS or TRACE that may travel no further is answered here (RFC 9110 §7.6.2).
+    fn ends_here(&self) -> bool {
+        let spent = |h: &Header<'_>| h.name.eq_ignore_ascii_case("max-forwards") && h.value == b"0";
+        matches!(self.facts.method, "OPTIONS" | "TRACE") && self.headers.iter().any(spent)
+    }
+
+    fn route(&self, snapshot: &Snapshot) -> Begun {
+        // Whether an encoded slash may pass is the route's to say, and the route is found by path.
+        let strict = normalize_path(self.facts.path, false);
+        let encoded_slash = strict == Err(Refusal::EncodedSlash);
+        let path = if encoded_slash { normalize_path(self.facts.path, true) } else { strict };
+        let path =
+            path.map_err(|refusal| self.refuse(refusal.status(), refusal.to_string(), None))?;
+        let request = Request {
+            listener: &self.side.listener.live.name,
+            host: &self.host,
+            path: &path,
+            facts: self.facts,
+            headers: self.headers,
+        };
+        let Some((label, route)) = snapshot.routes.find(&request) else {
+            return Err(self.refuse(404, "no route", None));
+        };
+        if encoded_slash && !route.allow_encoded_slash {
+            let refusal = Refusal::EncodedSlash;
+            return Err(self.refuse(refusal.status(), refusal.to_string(), Some(label)));
+        }
+        self.follow(snapshot, label, route, &path)
+    }
+
+    /// Goes where the route leads.
+    fn follow(&self, snapshot: &Snapshot, label: &Arc<str>, route: &Route, path: &[u8]) -> Begun {
+        if let (Some(limit), Body::Length(length)) = (route.max_body, self.facts.body)
+            && length > limit.bytes()
+        {
+            return Err(self.refuse(413, "the body is larger than the route allows", Some(label)));
+        }
+        let variables = self.variables(path, "");
+        let upstream = match &route.action {
+            Action::Upstream(upstream) => upstream,
+            Action::Split(split) => {
+                let key = variables.value(split.key.variable());
+                let place = key.and_then(|key| tidegate_table::place(key.as_bytes()));
+                &split.portion(place).upstream
+            }
+            Action::Respond(respond) => {
+                let said = Said::responding(respond, route, &variables);
+                return Err(self.say(respond.status, said, label));
+            }
+            Action::Redirect(redirect) => {
+                let said = Said::redirecting(redirect, route, &variables);
+                return Err(said.map_or_else(
+                    || self.refuse(400, "the location would be empty", Some(label)),
+                    |said| self.say(redirect.status, said, label),
+                ));
+            }
+        };
+        Led { asked: self, snapshot, label, route, upstream, path }.job()
+    }
+
+    pub(crate) fn variables<'v>(&'v self, path: &'v [u8], upstream: &'v str) -> Variables<'v> {
+        Variables {
+            facts: self.facts,
+            headers: self.headers,
+            host: &self.host,
+            path,
+            client: self.ip,
+            id: &self.id,
+            upstream,
+            encryption: self.side.encryption.map(|known| &**known),
+        }
+    }
+
+    pub(crate) fn seen(&self, route: &Arc<str>, live: &Arc<tidegate_table::PoolLive>) -> Seen {
+        let series = self.side.worker.series(self.side.listener, route, live);
+        let record = self.side.worker.shared.access.as_ref().map(|_| Box::new(self.record(route)));
+        Seen { id: self.id, started: self.started, series, record }
+    }
+
+    fn record(&self, route: &Arc<str>) -> Record {
+        let mut record = Record::new(&self.side.listener.live.name, self.ip, self.id.as_str());
+        let field = |name: &str| {
+            let field = self.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name));
+            field.map(|h| logged(h.value)).unwrap_or_default()
+        };
+        record.method = self.facts.method.into();
+        record.host = self.facts.authority.into();
+        record.uri = logged(self.facts.target);
+        record.protocol =
+            if self.facts.version == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" };
+        record.user_agent = field("user-agent");
+        record.referer = field("referer");
+        record.encryption = self.side.encryption.cloned();
+        record.route = Arc::clone(route);
+        record
+    }
+
+    /// The answer of a route that asks no server.
+    fn say(&self, status: u16, said: Said, route: &Arc<str>) -> Box<Refused> {
+        let mut answer = self.refuse(status, "", Some(route));
+        // It was understood, whatever the status.
+        answer.keep_alive = self.facts.keep_alive && self.facts.body == Body::None;
+        answer.said = Some(Box::new(said));
+        answer
+    }
+
+    /// Framing is sound here, so the connection may go on unless a body is on its way.
+    pub(crate) fn refuse(
+        &self,
+        status: u16,
+        reason: impl Into<Cow<'static, str>>,
+        route: Option<&Arc<str>>,
+    ) -> Box<Refused> {
+        let route = route.cloned().unwrap_or_else(no_route);
+        Box::new(Refused {
+            status,
+            reason: reason.into(),
+            keep_alive: self.facts.keep_alive && self.facts.body == Body::None && status != 400,
+            to_head: self.facts.method == "HEAD",
+            said: None,
+            seen: self.seen(&route, self.side.worker.shared.table.nowhere()),
+        })
+    }
+}
