@@ -26,7 +26,7 @@ use tidegate_operate::Operate;
 use tidegate_pool::Budget;
 use tidegate_table::{Bounds, Options, Table};
 use tidegate_tunnel::Register;
-use tidegate_worker::{AccessLog, Format, ReplayMemory, Shared};
+use tidegate_worker::{AccessLog, Format, ReplayMemory, Room, Shared};
 
 use crate::{
     control::{Control, Signals},
@@ -153,6 +153,7 @@ async fn start(config: Config, configuration: Configuration, path: Option<PathBu
         budget: Budget::new(
             usize::try_from(config.process.max_idle_upstream).unwrap_or(usize::MAX),
         ),
+        room: Room::of(descriptors.limit),
         totals: tidegate_metrics::PerWorker::new(count),
         access,
         replay: ReplayMemory::new(

@@ -14,7 +14,7 @@ use tidegate_admin::{
     StatusSource, Totals,
 };
 use tidegate_net::{Descriptors, coarse_millis};
-use tidegate_worker::{ListenerLive, Shared};
+use tidegate_worker::{Full, ListenerLive, Shared};
 use tokio::sync::{mpsc::Sender, oneshot};
 
 use crate::reload::Asked;
@@ -147,6 +147,12 @@ impl Totals for Process {
                 is_closed: *is_closed,
                 connections_active: live.cells.sum(|cells| cells.active.value()),
                 connections_total: live.cells.sum(|cells| cells.accepted.value()),
+                refused: Full::ALL
+                    .map(|full| {
+                        let sum = live.cells.sum(|cells| cells.refused(full).value());
+                        (full.word(), sum)
+                    })
+                    .to_vec(),
                 tunnels: live.tunnels(),
                 datagrams: (*protocol == "udp").then(|| DatagramTotals {
                     to_server: live.cells.sum(|cells| cells.udp.to_server.value()),

@@ -12,6 +12,7 @@ use tidegate_admin::{
 };
 use tidegate_config::{Config, Loaded, Problem, load};
 use tidegate_events::ListenerTurn;
+use tidegate_model::Route;
 use tokio::sync::oneshot;
 
 use crate::{control::Control, facts::Listening, file, told};
@@ -62,7 +63,7 @@ impl Control {
         let read = tokio::task::spawn_blocking(move || load(&path));
         // It ends without a result only when it panicked, which has been logged.
         let read = read.await.map_err(|error| NotReloaded::of("file", error))?;
-        let Loaded { config, warnings, document } =
+        let Loaded { mut config, warnings, document } =
             read.map_err(|problems| NotReloaded::Invalid(problems.iter().map(fault).collect()))?;
         for warning in &warnings {
             tracing::warn!("{warning}");
@@ -73,6 +74,7 @@ impl Control {
             let fault = |field| Fault { field, reason: reason.into() };
             return Err(NotReloaded::Invalid(fixed.into_iter().map(fault).collect()));
         }
+        Route::carry_on(&self.config.routes, &mut config.routes);
         let state = file::state(&config, &self.resolver).await;
         let arrangement = self.listeners.arrange(&config.listeners).map_err(|unbound| {
             NotReloaded::of(format!("listener \"{}\"", unbound.listener), unbound.error)

@@ -9,6 +9,7 @@ mod kit;
 mod framing; // 120 and more hostile and odd messages, as a table
 mod http_requests; // bodies, pipelining, old clients, Expect, forwarding headers, refusals
 mod http_responses; // streaming, trailers, 1xx, cuts, malformed servers
+mod protection; // allow and deny, rates, how many at once, pages, what a route has of its own
 mod routing; // targets, routes, templates
 
 // Pools and how a server is chosen.

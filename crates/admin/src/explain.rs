@@ -6,6 +6,7 @@
 
 mod candidates;
 mod choice;
+mod protection;
 mod question;
 mod route;
 mod variables;
@@ -177,7 +178,11 @@ impl<'r> Asked<'r> {
         let (taken, way) = Taken::of(snapshot, label, route, &self.variables(""), |pool| {
             Choosing::new(pool, pool, &self.variables(pool.name.as_str()), self.now).has_choice()
         });
-        explanation.decision = Decision::refusal(502, taken.without_pool());
+        explanation.decision = match taken.admits() {
+            true => Decision::refusal(502, taken.without_pool()),
+            false => Decision::refusal(403, "the route does not allow this client"),
+        };
+        let way = way.filter(|_| taken.admits());
         explanation.route = Some(taken);
         if let Some(way) = way {
             self.add_pool(&mut explanation, way);

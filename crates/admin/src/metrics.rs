@@ -69,6 +69,8 @@ pub struct ListenerTotals {
     /// Sessions of a udp listener.
     pub connections_active: u64,
     pub connections_total: u64,
+    /// Connections that were turned away, by who had enough of them.
+    pub refused: Vec<(&'static str, u64)>,
     pub tunnels: Tunnels,
     /// Of a udp listener.
     pub datagrams: Option<DatagramTotals>,

@@ -1,12 +1,21 @@
 //! `[[route]]`: which requests go to which pool.
 
-use tidegate_model::{HostPattern, Name, PathPattern, Route, Size, Template, template::Variable};
+mod pages;
+mod policy;
+
+use std::sync::Arc;
+
+use tidegate_model::{
+    HostPattern, Name, PathPattern, Route, Template, route::ErrorPages, template::Variable,
+};
 
 use crate::{
     node::{FromToml, Node, OneOrMany, Words, is_token},
-    place::{Place, Placed},
+    place::{Place, Placed, Report},
     reader::Reader,
 };
+
+pub(crate) use pages::{Files, Pages};
 
 /// What may open a tunnel unless a route says otherwise.
 const UPGRADE: &str = "websocket";
@@ -23,6 +32,7 @@ pub(crate) struct RouteDraft {
     pub(crate) listeners: Vec<Placed<String>>,
     /// The pools it names for certain.
     pub(crate) pools: Vec<Placed<Name>>,
+    pages: Pages,
 }
 
 /// Where a route's requests go.
@@ -50,7 +60,7 @@ pub(crate) struct PoolPattern(pub(crate) String);
 /// An upgrade token in lower case.
 struct UpgradeToken(String);
 
-/// Every request to the pool `default`.
+/// Every request to the pool `default`, whatever its size: there is no file to say so in.
 pub(crate) fn catch_all() -> Route {
     Route {
         label: "/".into(),
@@ -63,6 +73,7 @@ pub(crate) fn catch_all() -> Route {
         upgrade: vec![UPGRADE.into()],
         max_body: None,
         allow_encoded_slash: false,
+        policy: None,
     }
 }
 
@@ -73,8 +84,9 @@ impl RouteDraft {
         let Path(typed, path) = reader.take("path").unwrap_or_else(Path::any);
         let target = Target::read(reader);
         let upgrade: Option<Vec<UpgradeToken>> = reader.take("upgrade");
-        let max_body = reader.take_if("max_body", some_bytes);
+        let max_body = policy::max_body(reader);
         let encoded_slash: Option<EncodedSlash> = reader.take("encoded_slash");
+        let (policy, pages) = policy::read(reader);
 
         let pools = target.pools();
         let route = target.upstream.map(|upstream| Route {
@@ -91,11 +103,20 @@ impl RouteDraft {
             },
             max_body,
             allow_encoded_slash: matches!(encoded_slash, Some(EncodedSlash::Allow)),
+            policy,
         });
         if let Some(route) = &route {
             refuse_own_pool(reader, route);
         }
-        Self { place: reader.place(), route, listeners, pools }
+        Self { place: reader.place(), route, listeners, pools, pages }
+    }
+
+    /// Reads the files that it shows.
+    pub(crate) fn load_pages(&mut self, files: &mut Files, report: &Report) {
+        let pages = self.pages.load(files, report);
+        if let Some(route) = self.route.as_mut().filter(|_| pages != ErrorPages::default()) {
+            Arc::make_mut(route.policy.get_or_insert_default()).error_pages = pages;
+        }
     }
 }
 
@@ -158,13 +179,6 @@ fn names_a_pool(template: &Placed<Template>) -> Result<(), String> {
         .value
         .literal()
         .map_or(Ok(()), |text| Name::new(text).map(|_| ()).map_err(|reason| reason.to_string()))
-}
-
-fn some_bytes(size: &Size) -> Result<(), String> {
-    match size.bytes() {
-        0 => Err("has to be more than 0; leave the key out for no limit".into()),
-        _ => Ok(()),
-    }
 }
 
 impl Path {

@@ -7,20 +7,14 @@ use tidegate_model::nearest;
 const LATER: [(&str, &[&str]); 3] =
     [("listener", LATER_LISTENER), ("route", LATER_ROUTE), ("upstream", LATER_POOL)];
 
-const LATER_LISTENER: &[&str] = &["h2c", "max_connections_per_client", "tls"];
+const LATER_LISTENER: &[&str] = &["h2c", "tls"];
 
 const LATER_ROUTE: &[&str] = &[
-    "allow",
     "compress",
-    "conn_limit",
     "cookie",
-    "deny",
-    "error_pages",
     "header",
     "method",
-    "next",
     "query",
-    "rate_limit",
     "redirect",
     "request_headers",
     "respond",
@@ -28,7 +22,6 @@ const LATER_ROUTE: &[&str] = &[
     "rewrite",
     "split",
     "strip_prefix",
-    "timeouts",
 ];
 
 const LATER_POOL: &[&str] = &["protocol", "tls"];

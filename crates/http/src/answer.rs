@@ -1,4 +1,5 @@
-//! Answers of our own: one plain line with the request's id. The reason in full is in the log.
+//! Answers of our own: one plain line with the request's id, or the page that the route shows in its
+//! place. The reason in full is in the log.
 
 use std::{
     future::poll_fn,
@@ -7,17 +8,24 @@ use std::{
 };
 
 use tidegate_h1::{Conn, HeadWriter};
+use tidegate_model::route::{Page, Policy};
 use tidegate_net::{End, Socket, Timer};
-
 use tidegate_worker::{RequestId, Worker};
 
+/// A page up to this size goes out in one piece with its head; a larger one is not copied.
+const COPIED: usize = 16 * 1024;
+
 /// An answer without a server.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Answer {
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Answer<'p> {
     pub(crate) status: u16,
     pub(crate) keep_alive: bool,
     /// To a HEAD: no body.
     pub(crate) to_head: bool,
+    /// Of the route, if there is one: it may have a page for that.
+    pub(crate) policy: Option<&'p Policy>,
+    /// In seconds.
+    pub(crate) retry_after: Option<u64>,
 }
 
 /// Sends it, and says how long its body was; `None` when the client did not take it.
@@ -26,17 +34,38 @@ pub(crate) async fn send(
     conn: &mut Conn<Socket>,
     timer: &Timer,
     limit: Duration,
-    answer: Answer,
+    answer: Answer<'_>,
     id: &RequestId,
 ) -> Option<u64> {
-    let (bytes, body) = worker.with_date(|date| render(answer, id, date));
-    timer.set(limit);
-    write_all(conn, timer, &bytes).await.then_some(body)
+    let (bytes, body) = worker.with_date(|date| render(&answer, id, date));
+    let rest = answer.body_apart();
+    let patience = (timer, limit);
+    let sent = write_all(conn, patience, &bytes).await && write_all(conn, patience, rest).await;
+    sent.then_some(body + rest.len() as u64)
 }
 
-/// Writes all of it before the timer expires; `false` when that fails.
-async fn write_all(conn: &mut Conn<Socket>, timer: &Timer, bytes: &[u8]) -> bool {
+impl<'p> Answer<'p> {
+    fn page(&self) -> Option<&'p Page> {
+        self.policy?.error_pages.of(self.status)
+    }
+
+    /// A body that does not go out with the head.
+    fn body_apart(&self) -> &'p [u8] {
+        match self.page() {
+            Some(page) if !self.to_head && page.body.len() > COPIED => &page.body,
+            _ => &[],
+        }
+    }
+}
+
+/// Writes all of it, with so much time between two writes; `false` when that fails.
+async fn write_all(
+    conn: &mut Conn<Socket>,
+    (timer, limit): (&Timer, Duration),
+    bytes: &[u8],
+) -> bool {
     let mut at = 0;
+    timer.set(limit);
     let write = poll_fn(|cx| {
         while at < bytes.len() {
             if timer.poll_expired(cx).is_ready() {
@@ -46,26 +75,39 @@ async fn write_all(conn: &mut Conn<Socket>, timer: &Timer, bytes: &[u8]) -> bool
                 Ok(0) | Err(_) => return Poll::Ready(false),
                 Ok(written) => at += written,
             }
+            if at < bytes.len() {
+                timer.set(limit);
+            }
         }
         Poll::Ready(true)
     });
     write.await
 }
 
-/// The bytes, and how many of them are the body.
-fn render(answer: Answer, id: &RequestId, date: &str) -> (Vec<u8>, u64) {
+/// The bytes, and how many of them are the body; without a large one.
+fn render(answer: &Answer<'_>, id: &RequestId, date: &str) -> (Vec<u8>, u64) {
     let reason = reason(answer.status);
-    let body = format!("{} {reason} (request {})\n", answer.status, id.as_str());
+    let line;
+    let (content_type, body) = match answer.page() {
+        Some(page) => (page.content_type, &*page.body),
+        None => {
+            line = format!("{} {reason} (request {})\n", answer.status, id.as_str());
+            ("text/plain; charset=utf-8", line.as_bytes())
+        }
+    };
     let mut out = Vec::with_capacity(256);
     let mut head = HeadWriter::response(&mut out, answer.status, reason);
     head.field("Date", date.as_bytes());
-    head.field("Content-Type", b"text/plain; charset=utf-8");
+    head.field("Content-Type", content_type.as_bytes());
     head.length(body.len() as u64);
+    if let Some(seconds) = answer.retry_after {
+        head.field("Retry-After", seconds.to_string().as_bytes());
+    }
     head.field("Connection", if answer.keep_alive { b"keep-alive" } else { b"close" });
     head.finish();
     let head_size = out.len();
-    if !answer.to_head {
-        out.extend_from_slice(body.as_bytes());
+    if !answer.to_head && answer.body_apart().is_empty() {
+        out.extend_from_slice(body);
     }
     let body_size = out.len() - head_size;
     (out, body_size as u64)
@@ -76,12 +118,14 @@ fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
         400 => "Bad Request",
+        403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
         413 => "Content Too Large",
         414 => "URI Too Long",
         417 => "Expectation Failed",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         501 => "Not Implemented",
@@ -95,18 +139,52 @@ fn reason(status: u16) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use tidegate_model::{route::ErrorPages, upstream::StatusPattern};
+
     use super::*;
+
+    fn rendered(answer: &Answer<'_>) -> (String, u64) {
+        let (bytes, body) = render(answer, &RequestId::random(1), "now");
+        (String::from_utf8(bytes).expect("text"), body)
+    }
 
     #[test]
     fn an_answer_is_one_line_and_a_head_has_none() {
-        let answer = Answer { status: 502, keep_alive: true, to_head: false };
-        let text = String::from_utf8(render(answer, &RequestId::random(1), "now").0).expect("text");
+        let answer = Answer { status: 502, keep_alive: true, ..Answer::default() };
+        let (text, _) = rendered(&answer);
         assert!(text.starts_with("HTTP/1.1 502 Bad Gateway\r\nDate: now\r\n"));
         assert!(
             text.ends_with("\r\n\r\n502 Bad Gateway (request 00000000000000000000000000000001)\n")
         );
         assert!(text.contains("Connection: keep-alive\r\n"));
-        let head = render(Answer { to_head: true, ..answer }, &RequestId::random(1), "now").0;
-        assert!(head.ends_with(b"\r\n\r\n"));
+        let (head, _) = rendered(&Answer { to_head: true, ..answer });
+        assert!(head.ends_with("\r\n\r\n"));
+        let (soon, _) = rendered(&Answer { retry_after: Some(3), ..answer });
+        assert!(soon.contains("\r\nRetry-After: 3\r\n"));
+    }
+
+    #[test]
+    fn a_page_takes_the_place_of_the_line() {
+        let page = |body: Vec<u8>| Arc::new(Page { content_type: "text/html", body: body.into() });
+        let pages = ErrorPages::new(vec![
+            (StatusPattern::Code(502), page(b"<p>soon".to_vec())),
+            (StatusPattern::Class(5), page(vec![b'x'; COPIED + 1])),
+        ]);
+        let policy = Policy { error_pages: pages, ..Policy::default() };
+        let answer = Answer { status: 502, policy: Some(&policy), ..Answer::default() };
+        let (text, size) = rendered(&answer);
+        assert!(text.contains("Content-Type: text/html\r\nContent-Length: 7\r\n"), "{text}");
+        assert!(text.ends_with("\r\n\r\n<p>soon"));
+        assert_eq!((size, answer.body_apart().len()), (7, 0));
+        let head = Answer { to_head: true, ..answer };
+        assert!(rendered(&head).0.contains("Content-Length: 7\r\n"));
+        assert!(rendered(&head).0.ends_with("\r\n\r\n"));
+        let large = Answer { status: 504, ..answer };
+        assert_eq!((rendered(&large).1, large.body_apart().len()), (0, COPIED + 1));
+        assert!(Answer { to_head: true, ..large }.body_apart().is_empty());
+        let (plain, _) = rendered(&Answer { status: 404, ..answer });
+        assert!(plain.contains("404 Not Found (request"));
     }
 }

@@ -1,10 +1,21 @@
 //! From the bytes of a head to a job: judged, routed, and rendered for the server, all while the
 //! head still lies in the scratch buffer. Nothing of it is kept but what the job needs.
 
-use std::{borrow::Cow, mem::MaybeUninit, net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    borrow::Cow,
+    mem::MaybeUninit,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use httparse::{Header, Status};
-use tidegate_model::{Name, Route, upstream::Condition};
+use tidegate_limit::Held;
+use tidegate_model::{
+    Name, Route, Span,
+    route::Policy,
+    upstream::{Condition, Next, TimeoutsSpec},
+};
 use tidegate_table::{Affinity, Hashed, Pool, Series, Snapshot};
 use tidegate_wire::{
     Body, Facts, Refusal, Version, is_field_value_ok, judge_request, normalize_path,
@@ -14,6 +25,7 @@ use tidegate_worker::{MAX_TEXT, Record, RequestId, no_route};
 use crate::{
     connection::Side,
     edit::{self, Told},
+    guard::{self, Bar},
     identity::client_ip,
     sticky,
     variables::{SERVER_MARK, Variables},
@@ -40,6 +52,10 @@ pub(crate) struct Job {
     pub(crate) upgrade: Option<String>,
     pub(crate) affinity: Affinity,
     pub(crate) seen: Seen,
+    /// What its route sets, if that is anything.
+    pub(crate) policy: Option<Arc<Policy>>,
+    /// As one of those that its route has at once.
+    pub(crate) held: Option<Box<Held>>,
 }
 
 /// What every request is accounted by, whatever becomes of it.
@@ -64,12 +80,16 @@ pub(crate) struct Refused {
     pub(crate) keep_alive: bool,
     pub(crate) to_head: bool,
     pub(crate) seen: Seen,
+    /// Of the route, if one was found and sets anything.
+    pub(crate) policy: Option<Arc<Policy>>,
+    /// In seconds.
+    pub(crate) retry_after: Option<u64>,
 }
 
 impl Job {
     /// How much of its body is kept for another try: nothing when none could follow anyway.
     pub(crate) fn replay_limit(&self) -> usize {
-        let next = &self.pool.upstream.next;
+        let next = self.next(&self.pool);
         let may_repeat = self.repeatable || next.on.contains(Condition::NonIdempotent);
         let limit = next.replay_buffer.bytes();
         let fits = match self.body {
@@ -78,6 +98,22 @@ impl Job {
             Body::Chunked => true,
         };
         if may_repeat && fits { usize::try_from(limit).unwrap_or(0) } else { 0 }
+    }
+
+    /// When it goes on to another server of that pool.
+    pub(crate) fn next(&self, pool: &Pool) -> Next {
+        let pools = &pool.upstream.next;
+        self.policy.as_ref().map_or(*pools, |policy| policy.next.over(pools))
+    }
+
+    /// The route's own time-out, or that of its pool.
+    pub(crate) fn timeout(
+        &self,
+        own: impl FnOnce(&TimeoutsSpec) -> Option<Span>,
+        pools: Span,
+    ) -> Duration {
+        let own = self.policy.as_ref().and_then(|policy| own(&policy.timeouts));
+        own.unwrap_or(pools).as_duration()
     }
 }
 
@@ -152,6 +188,8 @@ pub(crate) fn unreadable(
         keep_alive: false,
         to_head: false,
         seen: Seen { id, started, series, record },
+        policy: None,
+        retry_after: None,
     }
 }
 
@@ -237,11 +275,43 @@ impl<'r> Asked<'r> {
         let Some((label, route)) = found else {
             return Err(self.refuse(404, "no route", None));
         };
-        if encoded_slash && !route.allow_encoded_slash {
+        let job = if encoded_slash && !route.allow_encoded_slash {
             let refusal = Refusal::EncodedSlash;
-            return Err(self.refuse(refusal.status(), refusal.to_string(), Some(label)));
+            Err(self.refuse(refusal.status(), refusal.to_string(), Some(label)))
+        } else {
+            self.guarded(label, route, &path, || self.forward(snapshot, label, route, &path))
+        };
+        job.map_err(|mut refused| {
+            refused.policy.clone_from(&route.policy);
+            refused
+        })
+    }
+
+    /// Goes on with a request that its route takes.
+    fn guarded(
+        &self,
+        label: &Arc<str>,
+        route: &Route,
+        path: &[u8],
+        forward: impl FnOnce() -> Result<Box<Job>, Box<Refused>>,
+    ) -> Result<Box<Job>, Box<Refused>> {
+        let Some(policy) = &route.policy else { return forward() };
+        let held = guard::admit(policy, &self.variables(path, ""), self.started);
+        let held = held.map_err(|bar| self.barred(bar, label))?;
+        let mut job = forward()?;
+        (job.policy, job.held) = (Some(Arc::clone(policy)), held);
+        Ok(job)
+    }
+
+    /// The refusal of a request that its route does not take.
+    fn barred(&self, bar: Bar, label: &Arc<str>) -> Box<Refused> {
+        let mut refused = self.refuse(bar.status(), bar.reason(), Some(label));
+        refused.retry_after = bar.retry_after;
+        refused.seen.series.of(self.side.worker.index).barred(bar.by).add(1);
+        if let Some(record) = &mut refused.seen.record {
+            record.refused = Some(bar.by.label());
         }
-        self.forward(snapshot, label, route, &path)
+        refused
     }
 
     fn forward(
@@ -282,6 +352,8 @@ impl<'r> Asked<'r> {
             upgrade,
             affinity: self.affinity(pool, path),
             seen: self.seen(label, &pool.live),
+            policy: None,
+            held: None,
         }))
     }
 
@@ -388,6 +460,8 @@ impl<'r> Asked<'r> {
             keep_alive: self.facts.keep_alive && self.facts.body == Body::None && status != 400,
             to_head: self.facts.method == "HEAD",
             seen: self.seen(&route, self.side.worker.shared.table.nowhere()),
+            policy: None,
+            retry_after: None,
         })
     }
 }

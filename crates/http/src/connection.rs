@@ -11,7 +11,8 @@ use std::{
 use tidegate_h1::Conn;
 use tidegate_net::{End, Peer, Socket, Timer, coarse};
 use tidegate_worker::{
-    Accepted, Ends, Introduction, Listener, Open, Opening, Worker, carry, introduce, no_route,
+    Accepted, Ends, Full, Introduction, Line, Listener, Open, Opening, Worker, carry, introduce,
+    no_route,
 };
 
 use crate::{
@@ -45,16 +46,22 @@ pub(crate) struct Client<'c> {
 
 /// Begins to serve a connection, or to turn it away.
 pub fn take(accepted: Accepted) {
-    let Accepted { worker, listener, socket, peer, open, is_full } = accepted;
-    if is_full {
-        tokio::task::spawn_local(turn_away(worker, listener, socket, open));
+    let Accepted { worker, listener, socket, peer, open, full } = accepted;
+    if let Some(full) = full {
+        tokio::task::spawn_local(turn_away(worker, listener, (socket, peer), full, open));
     } else {
         tokio::task::spawn_local(serve(worker, listener, socket, peer, open));
     }
 }
 
 /// Serves one connection to its end.
-async fn serve(worker: Rc<Worker>, listener: Rc<Listener>, socket: Socket, peer: Peer, open: Open) {
+async fn serve(
+    worker: Rc<Worker>,
+    listener: Rc<Listener>,
+    socket: Socket,
+    peer: Peer,
+    mut open: Open,
+) {
     let timer = worker.timers.timer();
     let mut conn = Conn::new(socket);
     let mut from = Introduction::of(peer);
@@ -62,6 +69,10 @@ async fn serve(worker: Rc<Worker>, listener: Rc<Listener>, socket: Socket, peer:
         match Box::pin(introduced(&worker, &listener, &mut conn, &from, &timer)).await {
             Some(introduced) => from = introduced,
             None => return,
+        }
+        if let Err(full) = open.count_client(&listener, &from.peer) {
+            let whom = (conn.end, from.peer);
+            return Box::pin(turn_away(worker, listener, whom, full, open)).await;
         }
     }
     let mut patience = listener.settings.timeouts.header;
@@ -155,14 +166,24 @@ async fn linger(worker: &Worker, mut conn: Conn<Socket>, timer: &Timer, in_all: 
     .await;
 }
 
-/// Tells a client that its listener is full.
-async fn turn_away(worker: Rc<Worker>, listener: Rc<Listener>, socket: Socket, _open: Open) {
+/// Tells a client that there are enough of them.
+async fn turn_away(
+    worker: Rc<Worker>,
+    listener: Rc<Listener>,
+    (socket, peer): (Socket, Peer),
+    full: Full,
+    _open: Open,
+) {
     let timer = worker.timers.timer();
     let mut conn = Conn::new(socket);
     let id = worker.request_id();
+    if worker.may_log(Line::Refusal) {
+        let (request, listener) = (id.as_str(), &*listener.live.name);
+        tracing::info!(request, listener, %peer, reason = full.reason(), "connection refused");
+    }
     let route = no_route();
     worker.series(&listener, &route, worker.shared.table.nowhere()).of(worker.index).count(503);
-    let answer = answer::Answer { status: 503, keep_alive: false, to_head: false };
+    let answer = answer::Answer { status: 503, ..answer::Answer::default() };
     if answer::send(&worker, &mut conn, &timer, listener.settings.timeouts.send, answer, &id)
         .await
         .is_some()

@@ -11,6 +11,7 @@ mod edit;
 mod exchange;
 mod forward;
 mod going;
+mod guard;
 mod identity;
 mod lines;
 mod passing;

@@ -106,9 +106,10 @@ fn is_one_line(bytes: &[u8]) -> bool {
 async fn refuse(client: Client<'_>, refused: Refused) -> Turn {
     let Client { side, conn } = client;
     refused.tell(&side);
-    let Refused { status, keep_alive, to_head, mut seen, .. } = refused;
+    let Refused { status, keep_alive, to_head, mut seen, policy, retry_after, .. } = refused;
     let keep_alive = keep_alive && !side.listener.is_closing();
-    let answer = Answer { status, keep_alive, to_head };
+    let policy = policy.as_deref();
+    let answer = Answer { status, keep_alive, to_head, policy, retry_after };
     let limit = side.listener.settings.timeouts.send;
     let sent = answer::send(side.worker, conn, side.timer, limit, answer, &seen.id).await;
     seen.account(&side, status, 0, sent.unwrap_or_default());

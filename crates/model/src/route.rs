@@ -1,8 +1,21 @@
 //! Routes: which requests go to which pool. Tried in file order, the first match wins.
 
-use std::net::IpAddr;
+mod nets;
+mod pages;
+mod policy;
+mod rate;
+
+use std::{net::IpAddr, sync::Arc};
 
 use crate::{Name, Size, Template};
+
+pub use nets::Nets;
+pub use pages::{ErrorPages, Page};
+pub use policy::{ConnLimit, Policy, RateLimit};
+pub use rate::{BadRate, Rate};
+
+/// The largest request body of a route that says nothing of it, as in nginx.
+pub const MAX_BODY: Size = Size::from_bytes(1 << 20);
 
 /// One `[[route]]`.
 #[derive(Clone, Debug)]
@@ -26,6 +39,8 @@ pub struct Route {
     pub max_body: Option<Size>,
     /// Pass `%2F` in a path instead of refusing it.
     pub allow_encoded_slash: bool,
+    /// What most routes do not set.
+    pub policy: Option<Arc<Policy>>,
 }
 
 /// A host as a route names it.
@@ -51,6 +66,14 @@ impl Route {
         (self.listeners.is_empty() || self.listeners.iter().any(|name| name == listener))
             && (self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(host)))
             && self.path.matches(path)
+    }
+
+    /// Limits that are as they were go on counting where they are.
+    pub fn carry_on(before: &[Self], now: &mut [Self]) {
+        policy::carry_on(
+            before.iter().map(|route| (route.label.as_str(), route.policy.as_deref())),
+            now.iter_mut().map(|route| (route.label.as_str(), &mut route.policy)),
+        );
     }
 
     /// Whether the template of this route may name that pool.

@@ -8,7 +8,7 @@ use tidegate_net::{Socket, Timer};
 use tidegate_table::PoolLive;
 use tidegate_wire::tls_hello::{MAX_HELLO, server_name};
 use tidegate_worker::{
-    Accepted, Introduction, Line, Listener, Open, Opening, Record, RequestId, Worker, introduce,
+    Accepted, Full, Introduction, Line, Listener, Open, Opening, Record, RequestId, Worker, introduce,
     no_route,
 };
 
@@ -37,7 +37,7 @@ pub(crate) struct Refusal {
 
 /// Begins to serve a connection, or closes it.
 pub fn take(routing: &Arc<Routing>, accepted: Accepted) {
-    let Accepted { worker, listener, socket, peer, open, is_full } = accepted;
+    let Accepted { worker, listener, socket, peer, open, full } = accepted;
     let from = Introduction::of(peer);
     let client = Client {
         timer: worker.timers.timer(),
@@ -51,8 +51,8 @@ pub fn take(routing: &Arc<Routing>, accepted: Accepted) {
         started: Instant::now(),
         record: None,
     };
-    if is_full {
-        client.refuse(&Refusal { status: 503, reason: "the listener is full".into() });
+    if let Some(full) = full {
+        client.refuse(&full.into());
     } else {
         tokio::task::spawn_local(serve(Arc::clone(routing), client));
     }
@@ -67,6 +67,12 @@ async fn serve(routing: Arc<Routing>, mut client: Client) {
     }
 }
 
+impl From<Full> for Refusal {
+    fn from(full: Full) -> Self {
+        Self { status: 503, reason: full.reason().into() }
+    }
+}
+
 impl Client {
     /// Reads as much as it takes to know where the client is to go.
     async fn destination<'r>(&mut self, routing: &'r Routing) -> Result<&'r Name, Option<Refusal>> {
@@ -76,6 +82,7 @@ impl Client {
         let introduced =
             introduce(worker, listener, socket, self.from.peer, timer, &mut opening).await;
         self.from = introduced.map_err(|unopened| unopened.refusal().map(refused))?;
+        self.open.count_client(listener, &self.from.peer).map_err(|full| Some(full.into()))?;
         let mut asked = None;
         if routing.needs_hello() {
             timer.set_idle(Some(listener.group()));

@@ -14,10 +14,12 @@ use std::{
 
 use crate::{
     door::{Door, Stay},
+    full::Full,
     ledger::{Ledger, Tunnels},
     worker::{Line, Worker},
 };
 use ipnet::IpNet;
+use tidegate_limit::{Counts, Held, Who};
 use tidegate_metrics::{Counter, Gauge, PerWorker};
 use tidegate_net::{Acceptor, Peer, Socket, is_local_error};
 
@@ -59,6 +61,8 @@ pub struct Settings {
     pub accept_proxy: bool,
     /// Connections at once, of all workers; 0: no limit.
     pub max_connections: u32,
+    /// Of one client; 0: no limit.
+    pub max_connections_per_client: u32,
 }
 
 /// What is counted about a listener.
@@ -67,6 +71,8 @@ pub struct ListenerLive {
     pub name: Arc<str>,
     pub cells: PerWorker<ListenerCells>,
     open: AtomicU32,
+    /// Those of each client, while there is a limit for that.
+    clients: Arc<Counts>,
 }
 
 /// One worker's counts about one listener.
@@ -75,6 +81,7 @@ pub struct ListenerCells {
     /// Connections, or sessions of a udp listener.
     pub accepted: Counter,
     pub active: Gauge,
+    refused: [Counter; Full::ALL.len()],
     pub tunnels: Ledger,
     pub udp: UdpCells,
 }
@@ -103,6 +110,8 @@ pub struct Listener {
 pub struct Open {
     live: Arc<ListenerLive>,
     worker: usize,
+    /// As one of its client's; in a box, for hardly any listener counts them.
+    of_client: Option<Box<Held>>,
 }
 
 impl Settings {
@@ -134,12 +143,20 @@ impl Listener {
     }
 }
 
+impl ListenerCells {
+    /// Connections that were turned away so.
+    pub fn refused(&self, full: Full) -> &Counter {
+        &self.refused[full as usize]
+    }
+}
+
 impl ListenerLive {
     pub fn new(name: &str, workers: usize) -> Arc<Self> {
         Arc::new(Self {
             name: name.into(),
             cells: PerWorker::new(workers),
             open: AtomicU32::new(0),
+            clients: Counts::new(),
         })
     }
 
@@ -161,7 +178,32 @@ impl Open {
         let cells = live.cells.of(worker);
         cells.accepted.add(1);
         cells.active.raise();
-        Self { live, worker }
+        Self { live, worker, of_client: None }
+    }
+
+    /// Counts it as one of that client's, if the listener limits those and it is not counted yet.
+    ///
+    /// # Errors
+    /// When the client has as many as it may have.
+    pub fn count_client(&mut self, listener: &Listener, client: &Peer) -> Result<(), Full> {
+        let limit = listener.settings.max_connections_per_client;
+        let (true, Some(ip), None) = (limit > 0, client.ip(), &self.of_client) else {
+            return Ok(());
+        };
+        match self.live.clients.take(Who::client(ip), limit) {
+            Some(held) => {
+                self.of_client = Some(Box::new(held));
+                Ok(())
+            }
+            None => {
+                self.refused(Full::Client);
+                Err(Full::Client)
+            }
+        }
+    }
+
+    fn refused(&self, full: Full) {
+        self.live.cells.of(self.worker).refused(full).add(1);
     }
 
     pub(crate) fn live(&self) -> &ListenerLive {
@@ -188,8 +230,8 @@ pub struct Accepted {
     pub socket: Socket,
     pub peer: Peer,
     pub open: Open,
-    /// The listener has as many as it may have: this one is to be turned away.
-    pub is_full: bool,
+    /// Why it is to be turned away, if it is.
+    pub full: Option<Full>,
 }
 
 /// Accepts until the door is closed, then takes what is still in the queue for whoever served last.
@@ -216,16 +258,53 @@ pub async fn accept<E>(
         let listener = &service.listener;
         match accepted {
             Some(Ok((socket, peer))) => {
-                let limit = listener.settings.max_connections;
-                let is_full = limit > 0 && listener.live.open() >= limit;
-                let open = Open::new(listener, worker.index);
-                let (worker, listener) = (Rc::clone(&worker), Rc::clone(listener));
-                take(&service.engine, Accepted { worker, listener, socket, peer, open, is_full });
+                let number = socket.number();
+                take(&service.engine, admitted(&worker, listener, socket, peer));
+                if !worker.shared.room.has_more_for_clients(number) {
+                    rest(&worker, listener, &acceptor, || door.service().is_some()).await;
+                }
             }
             Some(Err(error)) => refused(&worker, listener, &error).await,
             None if is_closed => return,
             None => (),
         }
+    }
+}
+
+/// Counts a connection and looks whether there is room for it.
+fn admitted(worker: &Rc<Worker>, listener: &Rc<Listener>, socket: Socket, peer: Peer) -> Accepted {
+    let limit = listener.settings.max_connections;
+    let is_full = limit > 0 && listener.live.open() >= limit;
+    let mut open = Open::new(listener, worker.index);
+    let full = if is_full {
+        open.refused(Full::Listener);
+        Some(Full::Listener)
+    } else if listener.settings.awaits_proxy(&peer) {
+        // Who it is from is still to be said.
+        None
+    } else {
+        open.count_client(listener, &peer).err()
+    };
+    let (worker, listener) = (Rc::clone(worker), Rc::clone(listener));
+    Accepted { worker, listener, socket, peer, open, full }
+}
+
+/// Waits until there is room for clients again, as long as the door is open. Idle connections to
+/// servers are given up for it.
+async fn rest(
+    worker: &Worker,
+    listener: &Listener,
+    acceptor: &Acceptor,
+    is_open: impl Fn() -> bool,
+) {
+    worker.totals().accept_errors.add(1);
+    if worker.may_log(Line::Failure) {
+        tracing::error!(listener = %listener.live.name, "descriptors are running out: clients have to wait");
+    }
+    worker.idle.borrow_mut().clear();
+    while !worker.shared.room.looks_free(acceptor) && is_open() {
+        tokio::time::sleep(BACK_OFF).await;
+        worker.idle.borrow_mut().clear();
     }
 }
 

@@ -8,7 +8,7 @@ use tidegate_table::{Pool, Routes, Snapshot};
 use tidegate_wire::{Refusal, normalize_path};
 use utoipa::ToSchema;
 
-use super::{question::refused, variables::Variables};
+use super::{protection::Protection, question::refused, variables::Variables};
 use crate::problem::Problem;
 
 /// A path as routes see it.
@@ -43,6 +43,8 @@ pub(super) struct Taken<'e> {
     /// Why the pool it names does not serve.
     #[serde(skip_serializing_if = "Option::is_none")]
     fallback_because: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protection: Option<Protection>,
 }
 
 /// Where a request ends up.
@@ -130,9 +132,19 @@ impl<'s> Taken<'s> {
             fallback: fallback.map(tidegate_model::Name::as_str),
             fallback_used: other.is_some(),
             fallback_because: because,
+            protection: route
+                .policy
+                .as_ref()
+                .map(|policy| Protection::of(policy, variables))
+                .filter(Protection::is_some),
         };
         let way = other.or(named).map(|pool| Way { pool, asked: named.unwrap_or(pool) });
         (taken, way)
+    }
+
+    /// Whether the route takes requests of that client.
+    pub(super) fn admits(&self) -> bool {
+        self.protection.as_ref().is_none_or(|protection| protection.admits)
     }
 
     /// Why there is no pool.

@@ -60,10 +60,11 @@ pub(crate) enum Kind {
 }
 
 /// The keys that only some protocols have a use for, of `[[listener]]` and of its time-outs.
-pub(super) const KEYS: [(&str, &[Kind]); 9] = [
+pub(super) const KEYS: [(&str, &[Kind]); 10] = [
     ("accept_proxy", &[Kind::Http, Kind::Tcp]),
     ("limits", &[Kind::Http]),
     ("max_connections", &[Kind::Http, Kind::Tcp]),
+    ("max_connections_per_client", &[Kind::Http, Kind::Tcp]),
     ("sni", &[Kind::Tcp]),
     ("tcp_keepalive", &[Kind::Http, Kind::Tcp]),
     ("tcp_user_timeout", &[Kind::Http, Kind::Tcp]),

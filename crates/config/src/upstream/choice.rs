@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A header or a cookie by a name that none can have would be the same for every client.
-pub(super) fn names_a_token(key: &HashKey) -> Result<(), String> {
+pub(crate) fn names_a_token(key: &HashKey) -> Result<(), String> {
     match key.variable() {
         Variable::Header(name) | Variable::Cookie(name) if !is_token(name) => {
             Err(format!("\"{}\" is no name of a header or cookie", name.escape_debug()))
