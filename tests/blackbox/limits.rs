@@ -71,11 +71,8 @@ fn out_of_descriptors_nothing_breaks_and_no_server_is_blamed() {
 #[test]
 fn clients_cannot_take_the_last_descriptors() {
     let (app, tunnels) = (Origin::named("up"), Origin::echo_tunnel());
-    let edge = Edge::new()
-        .pool("app", &[&app])
-        .pool("tunnels", &[&tunnels])
-        .descriptors(160)
-        .start();
+    let edge =
+        Edge::new().pool("app", &[&app]).pool("tunnels", &[&tunnels]).descriptors(160).start();
     let ask = "GET / HTTP/1.1\r\nHost: app\r\n\r\n";
     let mut tunnel = edge.client();
     tunnel.send(ASK.replace("Host: app", "Host: tunnels"));

@@ -6,6 +6,7 @@
 mod kit;
 
 // What a client and a server see of HTTP/1.1.
+mod compress; // answers made smaller on their way, and those that are not
 mod framing; // 120 and more hostile and odd messages, as a table
 mod http_requests; // bodies, pipelining, old clients, Expect, forwarding headers, refusals
 mod http_responses; // streaming, trailers, 1xx, cuts, malformed servers

@@ -10,7 +10,6 @@ const LATER: [(&str, &[&str]); 3] =
 const LATER_LISTENER: &[&str] = &["h2c", "tls"];
 
 const LATER_ROUTE: &[&str] = &[
-    "compress",
     "cookie",
     "header",
     "method",

@@ -3,7 +3,7 @@
 use tidegate_config::{Config, Problem, load, parse};
 use tidegate_model::{
     Size, Span,
-    route::Policy,
+    route::{Encoding, Policy},
     upstream::{Condition, NextSpec, TimeoutsSpec},
 };
 
@@ -32,7 +32,10 @@ fn refused(lines: &str, problems: &[&str]) {
 #[test]
 fn nothing_is_set_unless_the_file_says_so() {
     assert!(policy("").is_none());
-    assert!(policy("allow = []\ndeny = []\ntimeouts = {}\nnext = {}\nerror_pages = {}").is_none());
+    assert!(
+        policy("allow = []\ndeny = []\ntimeouts = {}\nnext = {}\nerror_pages = {}\ncompress = []")
+            .is_none()
+    );
 }
 
 #[test]
@@ -49,7 +52,10 @@ fn limits_are_read() {
     assert_eq!(nets(&policy.allow), ["10.0.0.0/8", "2001:db8::1/128"]);
     assert_eq!(nets(&policy.deny), ["10.1.0.0/16"]);
     let rate = policy.rate_limit.expect("a limit");
-    assert_eq!((rate.key.to_string(), rate.rate.to_string()), ("header:x-user".into(), "30/m".into()));
+    assert_eq!(
+        (rate.key.to_string(), rate.rate.to_string()),
+        ("header:x-user".into(), "30/m".into())
+    );
     assert_eq!(rate.burst, 5);
     let conns = policy.conn_limit.expect("a limit");
     assert_eq!((conns.key.to_string(), conns.count), ("client_ip".into(), 9));
@@ -70,7 +76,10 @@ fn a_body_is_a_megabyte_unless_the_file_says_otherwise() {
     ] {
         assert_eq!(config(lines).routes[0].max_body.map(Size::bytes), limit, "{lines}");
     }
-    refused("max_body = 1", &["t:5:12: route.max_body: expected a size in quotes such as \"64k\", found an integer"]);
+    refused(
+        "max_body = 1",
+        &["t:5:12: route.max_body: expected a size in quotes such as \"64k\", found an integer"],
+    );
 }
 
 #[test]
@@ -103,7 +112,10 @@ fn what_is_wrong_is_told_with_its_place() {
             "t:5:33: route.conn_limit.key: \"a b\" is no name of a header or cookie",
         ],
     );
-    refused("timeouts = { read = '0s' }", &["t:5:21: route.timeouts.read: has to be longer than 0s"]);
+    refused(
+        "timeouts = { read = '0s' }",
+        &["t:5:21: route.timeouts.read: has to be longer than 0s"],
+    );
     refused(
         "next = { on = ['http_200'] }\nconn_limit = 5",
         &[
@@ -111,6 +123,17 @@ fn what_is_wrong_is_told_with_its_place() {
             "t:6:14: route.conn_limit: expected a table, found an integer",
         ],
     );
+}
+
+#[test]
+fn codings_are_a_list_in_an_order() {
+    let policy = policy("compress = ['br', 'gzip']").expect("a policy");
+    assert_eq!(policy.compress, [Encoding::Brotli, Encoding::Gzip]);
+    refused(
+        "compress = ['br', 'deflate']",
+        &["t:5:19: route.compress: expected \"gzip\" or \"br\" or \"zstd\", found \"deflate\""],
+    );
+    refused("compress = ['br', 'gzip', 'br']", &["t:5:12: route.compress: \"br\" is there twice"]);
 }
 
 #[test]

@@ -23,6 +23,7 @@ use tidegate_wire::{
 use tidegate_worker::{MAX_TEXT, Record, RequestId, no_route};
 
 use crate::{
+    compress::Recoding,
     connection::Side,
     edit::{self, Told},
     guard::{self, Bar},
@@ -56,6 +57,8 @@ pub(crate) struct Job {
     pub(crate) policy: Option<Arc<Policy>>,
     /// As one of those that its route has at once.
     pub(crate) held: Option<Box<Held>>,
+    /// What its answer may be compressed with, on a route that does that.
+    pub(crate) recoding: Option<Recoding>,
 }
 
 /// What every request is accounted by, whatever becomes of it.
@@ -300,6 +303,10 @@ impl<'r> Asked<'r> {
         let held = held.map_err(|bar| self.barred(bar, label))?;
         let mut job = forward()?;
         (job.policy, job.held) = (Some(Arc::clone(policy)), held);
+        if !policy.compress.is_empty() {
+            let can_chunk = self.facts.version == Version::Http11;
+            job.recoding = Some(Recoding::asked(self.headers, &policy.compress, can_chunk));
+        }
         Ok(job)
     }
 
@@ -354,6 +361,7 @@ impl<'r> Asked<'r> {
             seen: self.seen(label, &pool.live),
             policy: None,
             held: None,
+            recoding: None,
         }))
     }
 

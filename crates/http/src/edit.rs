@@ -12,7 +12,7 @@ use tidegate_wire::{
 
 use tidegate_worker::RequestId;
 
-use crate::lines::Lines;
+use crate::{compress::Recoding, lines::Lines};
 
 /// What is told to the server about the client.
 pub(crate) struct Told<'r> {
@@ -218,6 +218,8 @@ pub(crate) struct Answering<'a> {
     pub(crate) chunked: bool,
     /// One of ours to set.
     pub(crate) cookie: Option<&'a str>,
+    /// Of an answer that is compressed, or would be for another client.
+    pub(crate) recoding: Option<Recoding>,
 }
 
 /// Writes a response for the client; `source` is what the head was read from.
@@ -230,7 +232,10 @@ pub(crate) fn response(
     date: impl FnOnce(&mut HeadWriter<'_>),
 ) {
     let mut head = HeadWriter::response(out, facts.status, facts.reason);
-    pass(&mut head, source, facts, headers);
+    pass(&mut head, source, facts, headers, answering.recoding);
+    if let Some(recoding) = answering.recoding {
+        recoding.write(&mut head, headers);
+    }
     if !facts.has_date {
         date(&mut head);
     }
@@ -238,6 +243,7 @@ pub(crate) fn response(
         head.field("Set-Cookie", cookie.as_bytes());
     }
     match (facts.body, facts.declared_length) {
+        _ if answering.recoding.is_some_and(Recoding::is_coded) => head.chunked(),
         (ResponseBody::Length(length), _) | (ResponseBody::None, Some(length)) => {
             head.length(length);
         }
@@ -261,7 +267,7 @@ pub(crate) fn interim(
     cookie: Option<&str>,
 ) {
     let mut head = HeadWriter::response(out, facts.status, facts.reason);
-    pass(&mut head, source, facts, headers);
+    pass(&mut head, source, facts, headers, None);
     if let Some(cookie) = cookie {
         head.field("Set-Cookie", cookie.as_bytes());
     }
@@ -277,12 +283,14 @@ fn pass(
     source: &[u8],
     facts: &ResponseFacts<'_>,
     headers: &[Header<'_>],
+    recoding: Option<Recoding>,
 ) {
     let mut lines = Lines::of(source);
     for field in headers {
         let length = field.name.len() == 14 && field.name.eq_ignore_ascii_case("content-length");
         let named = facts.connection_names && named_by_connection(headers, field.name);
-        if !length && !is_hop_by_hop(field.name) && !named {
+        let ours = recoding.is_some_and(|recoding| recoding.takes(field.name));
+        if !length && !ours && !is_hop_by_hop(field.name) && !named {
             lines.pass(head, field);
         }
     }
@@ -356,8 +364,13 @@ mod tests {
         assert!(parsed.parse(head).expect("it parses").is_complete());
         let facts = judge_response(&parsed, false).expect("it is sound");
         let mut out = Vec::new();
-        let answering =
-            Answering { client: Version::Http11, keep_alive: true, chunked: true, cookie: None };
+        let answering = Answering {
+            client: Version::Http11,
+            keep_alive: true,
+            chunked: true,
+            cookie: None,
+            recoding: None,
+        };
         response(&mut out, head, &facts, parsed.headers, answering, |head| {
             head.field("Date", b"now");
         });

@@ -143,7 +143,8 @@ mod tests {
 
     #[test]
     fn a_request_without_the_key_is_not_limited() {
-        for (text, fields) in [("cookie:uid", "Cookie: x=1\r\n"), ("header:x-user", "X-User: \r\n")] {
+        for (text, fields) in [("cookie:uid", "Cookie: x=1\r\n"), ("header:x-user", "X-User: \r\n")]
+        {
             let policy = rate(text, 0);
             assert!((0..5).all(|_| ask(&policy, "10.0.0.1", fields).is_ok()), "{text}");
         }

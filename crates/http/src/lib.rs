@@ -6,6 +6,7 @@
 mod answer;
 mod attempt;
 mod begin;
+mod compress;
 mod connection;
 mod edit;
 mod exchange;

@@ -1,5 +1,6 @@
 //! Routes: which requests go to which pool. Tried in file order, the first match wins.
 
+mod encoding;
 mod nets;
 mod pages;
 mod policy;
@@ -9,6 +10,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use crate::{Name, Size, Template};
 
+pub use encoding::Encoding;
 pub use nets::Nets;
 pub use pages::{ErrorPages, Page};
 pub use policy::{ConnLimit, Policy, RateLimit};

@@ -8,8 +8,8 @@ use tidegate_net::{Socket, Timer};
 use tidegate_table::PoolLive;
 use tidegate_wire::tls_hello::{MAX_HELLO, server_name};
 use tidegate_worker::{
-    Accepted, Full, Introduction, Line, Listener, Open, Opening, Record, RequestId, Worker, introduce,
-    no_route,
+    Accepted, Full, Introduction, Line, Listener, Open, Opening, Record, RequestId, Worker,
+    introduce, no_route,
 };
 
 use crate::{forward::Forwarding, routing::Routing};

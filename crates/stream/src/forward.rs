@@ -168,8 +168,7 @@ impl Forwarding {
             ping_interval: std::time::Duration::ZERO,
         };
         let lease = pick.lease;
-        let opened =
-            Opened { kind: Kind::Tcp, lease, server, start, record, started, held: None };
+        let opened = Opened { kind: Kind::Tcp, lease, server, start, record, started, held: None };
         carry(worker, Ends { client: socket, peer: from.peer, timer, open }, opened);
     }
 

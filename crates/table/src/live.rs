@@ -179,11 +179,8 @@ pub enum Barred {
 }
 
 impl Barred {
-    pub const ALL: [(Self, &'static str); 3] = [
-        (Self::Connections, "conn_limit"),
-        (Self::Denied, "denied"),
-        (Self::Rate, "rate_limit"),
-    ];
+    pub const ALL: [(Self, &'static str); 3] =
+        [(Self::Connections, "conn_limit"), (Self::Denied, "denied"), (Self::Rate, "rate_limit")];
 
     pub fn label(self) -> &'static str {
         Self::ALL[self as usize].1

@@ -104,11 +104,8 @@ fn explain_tells_who_may_and_what_is_limited() {
         .pool("app", &[&origin])
         .start();
     let explain = |query: &str| {
-        let (status, said) = edge.json(
-            "GET",
-            &format!("/api/v1/explain?{query}"),
-            &serde_json::Value::Null,
-        );
+        let (status, said) =
+            edge.json("GET", &format!("/api/v1/explain?{query}"), &serde_json::Value::Null);
         assert_eq!(status, 200, "{said}");
         said
     };

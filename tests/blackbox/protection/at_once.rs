@@ -49,7 +49,9 @@ fn tunnels_hold_their_place_until_they_end() {
     assert_eq!(edge.client().ask(GET).status(), 429, "plain requests count, too");
     echoes(&mut one, b"one");
     echoes(&mut two, b"two");
-    edge.rewrite(|text| text.replace("upstream = \"app\"", "upstream = \"app\"\nmax_body = \"2m\""));
+    edge.rewrite(|text| {
+        text.replace("upstream = \"app\"", "upstream = \"app\"\nmax_body = \"2m\"")
+    });
     reload(&edge);
     assert_eq!(edge.client().ask(ASK).status(), 429, "a reload frees no place");
     drop(one);

@@ -60,8 +60,7 @@ fn an_answer_of_a_server_stays_what_it_is() {
 #[test]
 fn a_large_page_is_whole() {
     let page = "0123456789abcdef".repeat(1 << 16);
-    let edge =
-        Edge::new().route("upstream = \"nowhere\"\nerror_pages = { 502 = \"large.txt\" }");
+    let edge = Edge::new().route("upstream = \"nowhere\"\nerror_pages = { 502 = \"large.txt\" }");
     let edge = showing(&[("large.txt", &page)], edge).start();
     let mut clients: Vec<_> = (0..8).map(|_| edge.client()).collect();
     for client in &mut clients {

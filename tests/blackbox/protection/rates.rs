@@ -15,8 +15,7 @@ fn statuses(edge: &Edge, client: &str, count: usize) -> Vec<u16> {
 #[test]
 fn above_the_rate_it_is_429_with_the_time_to_come_again() {
     let origin = Origin::named("up");
-    let edge =
-        Edge::new().listener(TRUSTED).route(FOUR).pool("app", &[&origin]).logging().start();
+    let edge = Edge::new().listener(TRUSTED).route(FOUR).pool("app", &[&origin]).logging().start();
     assert_eq!(statuses(&edge, "192.0.2.1", 4), [200; 4]);
     let answer = get_as(&edge, "192.0.2.1", "/");
     assert_eq!(answer.status(), 429);
@@ -61,7 +60,9 @@ fn a_reload_forgets_nothing_of_a_limit_that_stays() {
     edge.rewrite(|text| text.replace("burst = 3", "burst = 4"));
     reload(&edge);
     assert_eq!(statuses(&edge, "192.0.2.1", 2), [200, 429], "one more may come at once now");
-    edge.rewrite(|text| text.replace("upstream = \"app\"", "upstream = \"app\"\nmax_body = \"2m\""));
+    edge.rewrite(|text| {
+        text.replace("upstream = \"app\"", "upstream = \"app\"\nmax_body = \"2m\"")
+    });
     reload(&edge);
     assert_eq!(statuses(&edge, "192.0.2.1", 1), [429]);
     edge.rewrite(|text| text.replace("1/h", "2/h"));
@@ -85,7 +86,8 @@ fn keys_are_what_the_route_says() {
         .pool("app", &[&origin])
         .start();
     let ask = |target: &str, field: &str| {
-        let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\n{field}Connection: close\r\n\r\n");
+        let request =
+            format!("GET {target} HTTP/1.1\r\nHost: a\r\n{field}Connection: close\r\n\r\n");
         edge.client().ask(request).status()
     };
     for (target, field, status) in [
@@ -120,9 +122,8 @@ fn a_flood_of_keys_frees_nobody_and_stops_no_stranger() {
         .pool("app", &[&origin])
         .start();
     let mut client = edge.client();
-    let mut ask = |key: &str| {
-        client.ask(format!("GET /?q={key} HTTP/1.1\r\nHost: a\r\n\r\n")).status()
-    };
+    let mut ask =
+        |key: &str| client.ask(format!("GET /?q={key} HTTP/1.1\r\nHost: a\r\n\r\n")).status();
     assert_eq!([ask("busy"), ask("busy"), ask("busy")], [200, 200, 429]);
     let strangers = crate::kit::env_number("TIDEGATE_STRANGERS", 2_000);
     assert!((0..strangers).all(|number| ask(&number.to_string()) == 200));

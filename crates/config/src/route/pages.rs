@@ -77,7 +77,8 @@ impl FromToml for Pages {
         let read = |entry: Node<'_>| Some((status(&entry), Placed::from_toml(&entry)?));
         // All of them are read before one that failed takes the table with it.
         let read: Vec<_> = node.entries()?.map(read).collect();
-        let pages = read.into_iter().map(|page| page.and_then(|(status, path)| Some((status?, path))));
+        let pages =
+            read.into_iter().map(|page| page.and_then(|(status, path)| Some((status?, path))));
         pages.collect::<Option<_>>().map(Self)
     }
 }

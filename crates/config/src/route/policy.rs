@@ -6,14 +6,14 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use tidegate_model::{
     Size,
-    route::{ConnLimit, MAX_BODY, Nets, Policy, Rate, RateLimit},
+    route::{ConnLimit, Encoding, MAX_BODY, Nets, Policy, Rate, RateLimit},
     upstream::HashKey,
 };
 use toml::de::DeValue;
 
 use super::pages::Pages;
 use crate::{
-    node::{FromToml, Node, OneOrMany, within},
+    node::{FromToml, Node, OneOrMany, Words, within},
     reader::Reader,
     upstream,
 };
@@ -33,6 +33,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> (Option<Arc<Policy>>, Pages) {
         conn_limit: reader.table("conn_limit", conn_limit).and_then(|table| table.value),
         timeouts: reader.table("timeouts", upstream::timeouts).map(|t| t.value).unwrap_or_default(),
         next: reader.table("next", upstream::next).map(|t| t.value).unwrap_or_default(),
+        compress: reader.take_if("compress", each_once).unwrap_or_default(),
         ..Policy::default()
     };
     let pages = reader.take("error_pages").unwrap_or_default();
@@ -43,6 +44,15 @@ pub(super) fn read(reader: &mut Reader<'_>) -> (Option<Arc<Policy>>, Pages) {
 fn nets(reader: &mut Reader<'_>, key: &'static str) -> Nets {
     let listed: Option<OneOrMany<IpNet>> = reader.take(key);
     listed.map(|OneOrMany(nets)| Nets::new(nets)).unwrap_or_default()
+}
+
+/// The order says which is preferred, so nothing is there twice.
+#[expect(clippy::ptr_arg, reason = "a rule gets what was read")]
+fn each_once(encodings: &Vec<Encoding>) -> Result<(), String> {
+    match (1..encodings.len()).find(|at| encodings[..*at].contains(&encodings[*at])) {
+        Some(again) => Err(format!("\"{}\" is there twice", encodings[again].word())),
+        None => Ok(()),
+    }
 }
 
 fn rate_limit(reader: &mut Reader<'_>) -> Option<RateLimit> {
@@ -64,6 +74,14 @@ fn limit_key(reader: &mut Reader<'_>) -> HashKey {
 
 pub(super) fn max_body(reader: &mut Reader<'_>) -> Option<Size> {
     reader.take("max_body").map_or(Some(MAX_BODY), |BodyLimit(limit)| limit)
+}
+
+impl Words for Encoding {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        (Self::Gzip.word(), Self::Gzip),
+        (Self::Brotli.word(), Self::Brotli),
+        (Self::Zstd.word(), Self::Zstd),
+    ];
 }
 
 impl FromToml for Rate {

@@ -86,7 +86,8 @@ mod tests {
 
     #[test]
     fn an_address_is_in_its_networks_whatever_it_wears() {
-        let some = nets(&["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32", "::ffff:198.51.100.0/120"]);
+        let some =
+            nets(&["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32", "::ffff:198.51.100.0/120"]);
         for ip in ["10.1.2.3", "::ffff:10.1.2.3", "192.0.2.1", "2001:db8:1::1", "198.51.100.9"] {
             assert!(has(&some, ip), "{ip}");
         }

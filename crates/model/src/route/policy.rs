@@ -9,7 +9,7 @@ use std::{
 
 use tidegate_limit::{Counts, Rates};
 
-use super::{ErrorPages, Nets, Rate};
+use super::{Encoding, ErrorPages, Nets, Rate};
 use crate::upstream::{HashKey, NextSpec, TimeoutsSpec};
 
 /// The settings. `Default` is a route without any.
@@ -24,6 +24,8 @@ pub struct Policy {
     pub timeouts: TimeoutsSpec,
     pub next: NextSpec,
     pub error_pages: ErrorPages,
+    /// What answers are compressed with; of what a client likes equally well, the first.
+    pub compress: Vec<Encoding>,
 }
 
 /// How often.
@@ -49,7 +51,8 @@ pub struct ConnLimit {
 impl Policy {
     /// Whether it sets nothing.
     pub fn is_empty(&self) -> bool {
-        let Self { allow, deny, rate_limit, conn_limit, timeouts, next, error_pages } = self;
+        let Self { allow, deny, rate_limit, conn_limit, timeouts, next, error_pages, compress } =
+            self;
         allow.is_empty()
             && deny.is_empty()
             && rate_limit.is_none()
@@ -57,6 +60,7 @@ impl Policy {
             && *timeouts == TimeoutsSpec::default()
             && *next == NextSpec::default()
             && *error_pages == ErrorPages::default()
+            && compress.is_empty()
     }
 
     /// Whether the client may use the route at all: not one of `deny`, nor anybody but those of
@@ -174,9 +178,8 @@ mod tests {
         assert!(one_more(&new[1]) && !one_more(&new[1]), "a larger burst leaves one more");
         assert!(one_more(&new[2]), "another rate begins anew");
         assert!(one_more(&new[3]), "there was no third one");
-        let counts = |policy: &Policy| {
-            Arc::clone(&policy.conn_limit.as_ref().expect("a limit").counts)
-        };
+        let counts =
+            |policy: &Policy| Arc::clone(&policy.conn_limit.as_ref().expect("a limit").counts);
         assert!(Arc::ptr_eq(&counts(&old[2].1), &counts(&new[0])));
         assert!(Arc::ptr_eq(&counts(&old[1].1), &counts(&new[2])), "a rate is no matter to it");
     }

@@ -24,16 +24,17 @@ impl Rate {
     pub fn parse(text: &str) -> Result<Self, BadRate> {
         let bad = || {
             let text = text.escape_debug();
-            BadRate(format!("\"{text}\" is no rate such as 100/s, 30/m or 5/h, from 1 to 1000000/s"))
+            BadRate(format!(
+                "\"{text}\" is no rate such as 100/s, 30/m or 5/h, from 1 to 1000000/s"
+            ))
         };
         let (digits, unit) = text.split_once('/').ok_or_else(bad)?;
         let known = UNITS.into_iter().find(|(letter, _)| unit.chars().eq([*letter]));
         let (unit, seconds) = known.ok_or_else(bad)?;
         let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
         let most = MAX_A_SECOND * seconds;
-        let count = digits.parse().ok().filter(|count| {
-            plain && (1..=most).contains(&u64::from(*count))
-        });
+        let count =
+            digits.parse().ok().filter(|count| plain && (1..=most).contains(&u64::from(*count)));
         count.map(|count| Self { count, unit }).ok_or_else(bad)
     }
 
@@ -71,9 +72,20 @@ mod tests {
         }
         let fastest = Rate::parse("1000000/s").expect("a rate");
         assert_eq!(fastest.interval(), Duration::from_micros(1));
-        for text in
-            ["", "100", "/s", "0/s", "-1/s", "+1/s", "1.5/s", "1/d", "1/sec", "1 / s", "1000001/s", "99999999999/m"]
-        {
+        for text in [
+            "",
+            "100",
+            "/s",
+            "0/s",
+            "-1/s",
+            "+1/s",
+            "1.5/s",
+            "1/d",
+            "1/sec",
+            "1 / s",
+            "1000001/s",
+            "99999999999/m",
+        ] {
             assert!(Rate::parse(text).is_err(), "{text:?} was read");
         }
     }
