@@ -24,7 +24,7 @@ use tidegate_operate::Operate;
 use tidegate_pool::Budget;
 use tidegate_table::{Bounds, Options, Table};
 use tidegate_tunnel::Register;
-use tidegate_worker::{AccessLog, Format, ReplayMemory, Shared};
+use tidegate_worker::{AccessLog, Format, ReplayMemory, Room, Shared};
 use tokio::sync::Notify;
 
 use crate::{
@@ -167,6 +167,7 @@ async fn start(
         budget: Budget::new(
             usize::try_from(config.process.max_idle_upstream).unwrap_or(usize::MAX),
         ),
+        room: Room::of(descriptors.limit),
         totals: tidegate_metrics::PerWorker::new(count),
         access,
         replay: ReplayMemory::new(

@@ -14,7 +14,7 @@ use tidegate_admin::{
     Reloading, StatusSource, TlsTotals, Totals,
 };
 use tidegate_net::{Descriptors, coarse_millis};
-use tidegate_worker::{Handshake, ListenerLive, Shared};
+use tidegate_worker::{Full, Handshake, ListenerLive, Shared};
 use tokio::sync::{mpsc::Sender, oneshot};
 
 use crate::{
@@ -178,6 +178,12 @@ impl Totals for Process {
                 is_closed: *is_closed,
                 connections_active: live.cells.sum(|cells| cells.active.value()),
                 connections_total: live.cells.sum(|cells| cells.accepted.value()),
+                refused: Full::ALL
+                    .map(|full| {
+                        let sum = live.cells.sum(|cells| cells.refused(full).value());
+                        (full.word(), sum)
+                    })
+                    .to_vec(),
                 tunnels: live.tunnels(),
                 tls: secured.as_ref().map(|secured| tls(live, secured)),
                 datagrams: (*protocol == "udp").then(|| DatagramTotals {

@@ -109,6 +109,7 @@ pub(crate) fn settings(listener: &Listener) -> Settings {
             Protocol::Udp(_) => false,
         },
         max_connections: listener.max_connections,
+        max_connections_per_client: listener.max_connections_per_client,
         // Its certificates are read elsewhere.
         tls: None,
     }

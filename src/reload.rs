@@ -12,6 +12,7 @@ use tidegate_admin::{
 };
 use tidegate_config::{Config, Loaded, Problem};
 use tidegate_events::ListenerTurn;
+use tidegate_model::Route;
 use tokio::sync::oneshot;
 
 use crate::{certificates, control::Control, facts::Listening, file, told};
@@ -63,7 +64,7 @@ impl Control {
         let read = tokio::task::spawn_blocking(move || certificates::load(&path, &before));
         // It ends without a result only when it panicked, which has been logged.
         let read = read.await.map_err(|error| NotReloaded::of("file", error))?;
-        let (Loaded { config, warnings, document, .. }, secured) =
+        let (Loaded { mut config, warnings, document, .. }, secured) =
             read.map_err(|problems| NotReloaded::Invalid(problems.iter().map(fault).collect()))?;
         for warning in &warnings {
             tracing::warn!("{warning}");
@@ -74,6 +75,7 @@ impl Control {
             let fault = |field| Fault { field, reason: reason.into() };
             return Err(NotReloaded::Invalid(fixed.into_iter().map(fault).collect()));
         }
+        Route::carry_on(&self.config.routes, &mut config.routes);
         let state = file::state(&config, &self.resolver).await;
         let arrangement =
             self.listeners.arrange(&config.listeners, &secured).map_err(|unbound| {

@@ -1,7 +1,10 @@
 //! What happens at the edges of what the machine or the configuration allows: full listeners, no
 //! descriptors left, and that neither is ever blamed on a server.
 
-use crate::kit::{Broken, Edge, Origin, Socket, eventually};
+use crate::{
+    kit::{Broken, Edge, Origin, Socket, eventually},
+    websocket::{ASK, echoes},
+};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -61,6 +64,39 @@ fn out_of_descriptors_nothing_breaks_and_no_server_is_blamed() {
         assert_eq!(edge.metric(&state), Some(1.0), "{}", edge.metrics());
     }
     assert_eq!(edge.call("GET", "/list", "").text(), "app\n", "the admin listener answers");
+}
+
+/// Clients take all they can get, and more wait; none of that is anything to the admin side, to tunnels,
+/// or to clients that are in.
+#[test]
+fn clients_cannot_take_the_last_descriptors() {
+    let (app, tunnels) = (Origin::named("up"), Origin::echo_tunnel());
+    let edge =
+        Edge::new().pool("app", &[&app]).pool("tunnels", &[&tunnels]).descriptors(160).start();
+    let ask = "GET / HTTP/1.1\r\nHost: app\r\n\r\n";
+    let mut tunnel = edge.client();
+    tunnel.send(ASK.replace("Host: app", "Host: tunnels"));
+    assert_eq!(tunnel.head().unwrap().status(), 101);
+    let mut inside = edge.client();
+    assert_eq!(inside.ask(ask).text(), "up");
+    let mut crowd: Vec<Socket> = (0..300).map(|_| edge.client()).collect();
+    crowd.iter_mut().for_each(|client| drop(client.try_send("GET / HT")));
+    edge.wait_for_log("descriptors are running out");
+    for _ in 0..30 {
+        assert_eq!(edge.call("GET", "/list", "").text(), "app\ntunnels\n");
+        assert_eq!(edge.call("GET", "/healthz", "").status(), 200);
+        echoes(&mut tunnel, b"still here");
+        assert_eq!(inside.ask(ask).text(), "up");
+    }
+    let swapped = Origin::named("swapped");
+    edge.post("app", &format!("server {};", swapped.address()));
+    assert_eq!(inside.ask(ask).text(), "swapped");
+    drop(crowd);
+    eventually("it recovers", || {
+        let mut client = edge.client();
+        client.try_send(ask).is_ok() && client.response().is_ok_and(|one| one.text() == "swapped")
+    });
+    echoes(&mut tunnel, b"still here");
 }
 
 #[test]

@@ -6,10 +6,12 @@
 mod kit;
 
 // What a client and a server see of HTTP/1.1.
+mod compress; // answers made smaller on their way, and those that are not
 mod framing; // 120 and more hostile and odd messages, as a table
 mod gray; // gray releases: the lines of docs/routing.md, users who stay on their side
 mod http_requests; // bodies, pipelining, old clients, Expect, forwarding headers, refusals
 mod http_responses; // streaming, trailers, 1xx, cuts, malformed servers
+mod protection; // allow and deny, rates, how many at once, pages, what a route has of its own
 mod route_actions; // respond, redirect, other paths, changed header fields, and what strangers try
 mod route_conditions; // routes by method, header, cookie and query; 10,000 hosts
 mod routing; // targets, routes, templates

@@ -6,6 +6,7 @@
 
 mod candidates;
 mod choice;
+mod protection;
 mod question;
 mod route;
 mod taken;
@@ -180,6 +181,7 @@ impl<'r> Asked<'r> {
         });
         let rewritten = taken::rewritten(route, &self.path.normal).filter(|_| way.is_some());
         explanation.decision = match (&taken.answer, &rewritten) {
+            _ if !taken.admits() => Decision::refusal(403, "the route does not allow this client"),
             (Some(answer), _) => Decision::refusal(
                 answer.status,
                 format!("the route says so: {}", route.action.word()),
@@ -187,7 +189,7 @@ impl<'r> Asked<'r> {
             (None, Some(Err(refusal))) => Decision::refusal(refusal.status(), refusal.to_string()),
             (None, _) => Decision::refusal(502, taken.without_pool()),
         };
-        let way = way.filter(|_| !matches!(rewritten, Some(Err(_))));
+        let way = way.filter(|_| taken.admits() && !matches!(rewritten, Some(Err(_))));
         taken.rewritten = rewritten.and_then(Result::ok);
         explanation.route = Some(taken);
         if let Some(way) = way {

@@ -71,6 +71,8 @@ pub struct ListenerTotals {
     /// Sessions of a udp listener.
     pub connections_active: u64,
     pub connections_total: u64,
+    /// Connections that were turned away, by who had enough of them.
+    pub refused: Vec<(&'static str, u64)>,
     pub tunnels: Tunnels,
     /// `None`: its clients speak plain text.
     pub tls: Option<TlsTotals>,

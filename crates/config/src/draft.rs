@@ -14,7 +14,7 @@ use crate::{
     place::{Place, Placed, Report, repeated},
     process::{AccessLog, Log, Metrics, Process},
     reader::Reader,
-    route::RouteDraft,
+    route::{Files, RouteDraft},
     upstream::{self, PoolDraft},
 };
 
@@ -73,6 +73,7 @@ impl Draft {
         }
         self.check_listeners(report, &main);
         self.check_routes(report, &main);
+        self.load_pages(report);
         self.check_pools(report);
         self.check_upstreams(report);
         self.build()
@@ -122,6 +123,11 @@ impl Draft {
         let names = self.routes.iter().flat_map(|route| &route.listeners);
         names.for_each(|name| self.check_listener_name(name, report));
         self.warn_of_covered(report);
+    }
+
+    fn load_pages(&mut self, report: &Report) {
+        let mut files = Files::default();
+        self.routes.iter_mut().for_each(|route| route.load_pages(&mut files, report));
     }
 
     /// Checks that requests can come from the listener that a route names.

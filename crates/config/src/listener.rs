@@ -47,6 +47,8 @@ pub struct Listener {
     pub trusted_proxies: Vec<IpNet>,
     /// 0: no limit.
     pub max_connections: u32,
+    /// Of one client: of an address, or a network of 64 bits of IPv6; 0: no limit.
+    pub max_connections_per_client: u32,
     /// Idle time before the first TCP keep-alive probe, in whole seconds; 0: off.
     pub tcp_keepalive: Span,
     /// How long sent bytes may stay unacknowledged; 0: the system's own limit.
@@ -81,6 +83,7 @@ impl Listener {
             tls: None,
             trusted_proxies: Vec::new(),
             max_connections: 0,
+            max_connections_per_client: 0,
             tcp_keepalive: Span::from_secs(60),
             tcp_user_timeout: Span::from_secs(30),
             limits: Limits::default(),
@@ -101,6 +104,9 @@ impl Listener {
         Self {
             trusted_proxies: trusted_proxies(reader, kind, parts.accept_proxy),
             max_connections: reader.take("max_connections").unwrap_or(self.max_connections),
+            max_connections_per_client: reader
+                .take("max_connections_per_client")
+                .unwrap_or(self.max_connections_per_client),
             tcp_keepalive: reader.take_if("tcp_keepalive", keepalive).unwrap_or(self.tcp_keepalive),
             tcp_user_timeout: reader
                 .take_if("tcp_user_timeout", within(Span::default()..=MAX_USER_TIMEOUT))
@@ -147,6 +153,10 @@ fn check_unix(reader: &Reader<'_>, place: &Place, kind: Option<Kind>, parts: &Pa
     } else if parts.accept_proxy {
         let message = "nobody would be believed: peers at a unix socket have no address";
         reader.report.error(reader.place_of("accept_proxy"), message);
+    }
+    if reader.has("max_connections_per_client") {
+        let message = "means nothing to a unix socket: its peers have no address";
+        reader.report.error(reader.place_of("max_connections_per_client"), message);
     }
 }
 

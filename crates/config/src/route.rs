@@ -3,14 +3,16 @@
 
 mod conditions;
 mod fields;
+mod pages;
+mod policy;
 mod rewrite;
 mod target;
 
 use std::sync::Arc;
 
 use tidegate_model::{
-    Action, HostPattern, Name, PathPattern, Route, Size, Template,
-    route::{Conditions, FieldEdits, Rewrite},
+    Action, HostPattern, Name, PathPattern, Route, Template,
+    route::{Conditions, ErrorPages, FieldEdits, Rewrite},
 };
 
 use fields::{Of, without_server};
@@ -18,9 +20,11 @@ use target::{NO_SERVER, Target, asks_a_server};
 
 use crate::{
     node::{FromToml, Node, OneOrMany, Words, is_token},
-    place::{Place, Placed},
+    place::{Place, Placed, Report},
     reader::Reader,
 };
+
+pub(crate) use pages::{Files, Pages};
 
 /// What may open a tunnel unless a route says otherwise.
 const UPGRADE: &str = "websocket";
@@ -37,6 +41,7 @@ pub(crate) struct RouteDraft {
     pub(crate) listeners: Vec<Placed<String>>,
     /// The pools it names for certain.
     pub(crate) pools: Vec<Placed<Name>>,
+    pages: Pages,
 }
 
 /// What is changed about requests and answers on their way.
@@ -64,7 +69,7 @@ pub(crate) struct PoolPattern(pub(crate) String);
 /// An upgrade token in lower case.
 struct UpgradeToken(String);
 
-/// Every request to the pool `default`.
+/// Every request to the pool `default`, whatever its size: there is no file to say so in.
 pub(crate) fn catch_all() -> Route {
     Route {
         label: "/".into(),
@@ -83,6 +88,7 @@ pub(crate) fn catch_all() -> Route {
         upgrade: vec![UPGRADE.into()],
         max_body: None,
         allow_encoded_slash: false,
+        policy: None,
     }
 }
 
@@ -95,8 +101,9 @@ impl RouteDraft {
         let target = Target::read(reader);
         let changes = Changes::read(reader);
         let upgrade = upgrade(reader);
-        let max_body = reader.take_if("max_body", some_bytes);
+        let max_body = policy::max_body(reader);
         let encoded_slash: Option<EncodedSlash> = reader.take("encoded_slash");
+        let (policy, pages) = policy::read(reader);
 
         let route = target.action.map(|action| Route {
             label: label(hosts.first(), &typed),
@@ -113,8 +120,17 @@ impl RouteDraft {
             upgrade,
             max_body,
             allow_encoded_slash: matches!(encoded_slash, Some(EncodedSlash::Allow)),
+            policy,
         });
-        Self { place: reader.place(), route, listeners, pools: target.pools }
+        Self { place: reader.place(), route, listeners, pools: target.pools, pages }
+    }
+
+    /// Reads the files that it shows.
+    pub(crate) fn load_pages(&mut self, files: &mut Files, report: &Report) {
+        let pages = self.pages.load(files, report);
+        if let Some(route) = self.route.as_mut().filter(|_| pages != ErrorPages::default()) {
+            Arc::make_mut(route.policy.get_or_insert_default()).error_pages = pages;
+        }
     }
 }
 
@@ -169,11 +185,6 @@ fn label(host: Option<&Host>, path: &str) -> String {
     host.map_or_else(|| path.to_owned(), |Host(host, _)| format!("{host}{gap}{path}"))
 }
 
-fn some_bytes(size: &Size) -> Result<(), String> {
-    match size.bytes() {
-        0 => Err("has to be more than 0; leave the key out for no limit".into()),
-        _ => Ok(()),
-    }
 }
 
 impl Path {

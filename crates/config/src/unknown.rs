@@ -4,13 +4,9 @@
 use tidegate_model::nearest;
 
 /// Keys of the interface that this version refuses, by the table they belong to.
-const LATER: [(&str, &[&str]); 3] =
-    [("listener", LATER_LISTENER), ("route", LATER_ROUTE), ("upstream", LATER_POOL)];
+const LATER: [(&str, &[&str]); 2] = [("listener", LATER_LISTENER), ("upstream", LATER_POOL)];
 
-const LATER_LISTENER: &[&str] = &["h2c", "max_connections_per_client"];
-
-const LATER_ROUTE: &[&str] =
-    &["allow", "compress", "conn_limit", "deny", "error_pages", "next", "rate_limit", "timeouts"];
+const LATER_LISTENER: &[&str] = &["h2c"];
 
 const LATER_POOL: &[&str] = &["protocol", "tls"];
 

@@ -20,6 +20,9 @@ use crate::{
     reader::Reader,
 };
 
+pub(crate) use choice::names_a_token;
+pub(crate) use retry::next;
+
 /// One pool, with the places that checks against the defaults need.
 pub(crate) struct PoolDraft {
     pub(crate) name: Placed<Name>,
@@ -66,20 +69,20 @@ fn settings(reader: &mut Reader<'_>) -> UpstreamSpec {
         keepalive_time: reader.take_if("keepalive_time", positive),
         host_header: reader.take_if("host_header", field_value),
         when_all_down: reader.take("when_all_down"),
-        hash_key: reader.take_if("hash_key", choice::names_a_token),
+        hash_key: reader.take_if("hash_key", names_a_token),
         sticky: reader.table("sticky", choice::sticky).and_then(|table| table.value),
         resolve_interval: reader.take_if("resolve_interval", positive),
         send_proxy: reader.take("send_proxy"),
         source: connect::source(reader),
         timeouts: reader.table("timeouts", timeouts).map(|t| t.value).unwrap_or_default(),
-        next: reader.table("next", retry::next).map(|t| t.value).unwrap_or_default(),
+        next: reader.table("next", next).map(|t| t.value).unwrap_or_default(),
         eject: reader.table("eject", retry::eject).map(|t| t.value).unwrap_or_default(),
         check: reader.table("check", check::read).map(|table| table.value),
         tunnel: reader.table("tunnel", tunnel::read).map(|t| t.value).unwrap_or_default(),
     }
 }
 
-fn timeouts(reader: &mut Reader<'_>) -> TimeoutsSpec {
+pub(crate) fn timeouts(reader: &mut Reader<'_>) -> TimeoutsSpec {
     TimeoutsSpec {
         connect: reader.take_if("connect", positive),
         send: reader.take_if("send", positive),

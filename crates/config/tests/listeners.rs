@@ -110,6 +110,7 @@ fn a_key_without_a_use_is_refused_by_the_name_of_the_protocol() {
         ("accept_proxy", "true", &["http", "tcp"] as &[_]),
         ("limits", "{}", &["http"]),
         ("max_connections", "1", &["http", "tcp"]),
+        ("max_connections_per_client", "1", &["http", "tcp"]),
         ("sni", "[{ name = 'x.test', upstream = 'a' }]", &["tcp"]),
         ("tcp_keepalive", "'1s'", &["http", "tcp"]),
         ("tcp_user_timeout", "'1s'", &["http", "tcp"]),

@@ -133,7 +133,7 @@ fn histograms_by_server_are_refused_rather_than_ignored() {
 
 #[test]
 fn what_comes_later_says_so() {
-    for key in ["h2c", "max_connections_per_client"] {
+    for key in ["h2c"] {
         assert_eq!(
             problems(&format!("[[listener]]\naddress = '[::]:80'\n{key} = 1")),
             [format!("t:3:1: listener.{key}: not available yet in this version")]
@@ -184,10 +184,6 @@ fn a_route_says_what_it_means() {
         ),
         ("upstream_in = ['*a*b*']", "t:4:16: route.upstream_in: a pattern has at most 2 stars"),
         ("upstream_in = ['b*']", "t:3:12: route.upstream: \"app\" is not among upstream_in"),
-        (
-            "max_body = '0'",
-            "t:4:12: route.max_body: has to be more than 0; leave the key out for no limit",
-        ),
     ] {
         assert_eq!(problem(&format!("[[route]]\nupstream = 'app'\n{line}")), message);
     }

@@ -9,7 +9,7 @@ use std::{
 use tidegate_net::{End, ROOM, SIZE, Scratch};
 use tidegate_wire::{BadChunk, ChunkDecoder, Step, may_trail, parse_trailers};
 
-use crate::Conn;
+use crate::{Conn, Transform};
 
 /// Payload up to this size is copied behind what is pending, and leaves with it in one write.
 const COPIED: usize = 8 * 1024;
@@ -18,6 +18,10 @@ const COPIED: usize = 8 * 1024;
 const MAX_TRAILERS: usize = 8 * 1024;
 
 const MAX_TRAILER_FIELDS: usize = 32;
+
+/// A body that is transformed costs far more than one that is passed on: after so much of it the
+/// others on its worker have their turn.
+const TRANSFORMED_IN_ALL: usize = 256 * 1024;
 
 /// How a body is framed where it comes from.
 #[derive(Debug)]
@@ -75,6 +79,15 @@ pub struct Flow {
     moves: u64,
     sent: bool,
     waiting: Waiting,
+    transform: Option<Transforming>,
+}
+
+/// A transformation under way.
+#[derive(Debug)]
+struct Transforming {
+    transform: Box<dyn Transform>,
+    /// Something went in that may not have come out.
+    holds: bool,
 }
 
 impl Flow {
@@ -91,11 +104,19 @@ impl Flow {
             moves: 0,
             sent: false,
             waiting: Waiting::Source,
+            transform: None,
         };
         if is_empty {
-            flow.end_with(&[]);
+            flow.write_end(&[]);
         }
         flow
+    }
+
+    /// Passes on what `transform` makes of the payload.
+    #[must_use]
+    pub fn with_transform(mut self, transform: Box<dyn Transform>) -> Self {
+        self.transform = Some(Transforming { transform, holds: false });
+        self
     }
 
     /// Refuses more than `bytes` of payload.
@@ -105,7 +126,7 @@ impl Flow {
         self
     }
 
-    /// Payload bytes seen so far.
+    /// Payload bytes seen so far; of a body that is transformed, those that came out.
     pub fn payload(&self) -> u64 {
         self.payload
     }
@@ -182,6 +203,7 @@ impl Flow {
         scratch: &Scratch,
         mut seen: impl FnMut(&[u8]),
     ) -> Poll<Result<(), FlowError>> {
+        let mut transformed = 0;
         loop {
             // What lies ready goes out together with what is pending, a head above all.
             if !source.ahead().is_empty() && !self.is_read() && self.pending.len() <= COPIED {
@@ -211,6 +233,7 @@ impl Flow {
             let mut lent = scratch.lend();
             let buffer = &mut lent[ROOM..ROOM + self.appetite()];
             match source.end.poll_read(cx, buffer) {
+                Poll::Pending if self.holds() => self.let_go()?,
                 Poll::Pending => {
                     self.waiting = Waiting::Source;
                     return Poll::Pending;
@@ -230,6 +253,12 @@ impl Flow {
                     if used < read {
                         source.put_back(buffer[used..read].to_vec());
                     }
+                    transformed += if self.transform.is_some() { read } else { 0 };
+                    if transformed >= TRANSFORMED_IN_ALL && !self.is_read() {
+                        cx.waker().wake_by_ref();
+                        self.waiting = Waiting::Source;
+                        return Poll::Pending;
+                    }
                 }
             }
         }
@@ -247,8 +276,7 @@ impl Flow {
         if !matches!(self.decoder, Decoder::UntilClose) {
             return Err(FlowError::Cut);
         }
-        self.end_with(&[]);
-        Ok(())
+        self.end_with(&[])
     }
 
     /// One step of the decoder; answers how many bytes it took.
@@ -267,7 +295,7 @@ impl Flow {
                 let is_last = *left == 0;
                 self.pass(cx, &bytes[..take], sink)?;
                 if is_last {
-                    self.end_with(&[]);
+                    self.end_with(&[])?;
                 }
                 Ok(take)
             }
@@ -293,7 +321,7 @@ impl Flow {
         section.extend_from_slice(&bytes[..bytes.len().min(MAX_TRAILERS - before)]);
         let mut storage = [httparse::EMPTY_HEADER; MAX_TRAILER_FIELDS];
         if let Some((fields, size)) = parse_trailers(&section, &mut storage)? {
-            self.end_with(fields);
+            self.end_with(fields)?;
             return Ok(size.saturating_sub(before));
         }
         if section.len() >= MAX_TRAILERS {
@@ -304,7 +332,13 @@ impl Flow {
     }
 
     /// The end of the body, with the trailers that may go on.
-    fn end_with(&mut self, trailers: &[httparse::Header<'_>]) {
+    fn end_with(&mut self, trailers: &[httparse::Header<'_>]) -> Result<(), FlowError> {
+        self.transformed(|transform| transform.finish())?;
+        self.write_end(trailers);
+        Ok(())
+    }
+
+    fn write_end(&mut self, trailers: &[httparse::Header<'_>]) {
         self.decoder = Decoder::Done;
         if self.coding == Coding::Plain {
             return;
@@ -329,18 +363,15 @@ impl Flow {
         if payload.is_empty() {
             return Ok(());
         }
+        if let Some(transforming) = &mut self.transform {
+            transforming.holds = true;
+            return self.transformed(|transform| transform.write(payload));
+        }
         self.payload += payload.len() as u64;
         if self.payload > self.allowance {
             return Err(FlowError::TooLarge);
         }
-        let tail: &[u8] = match self.coding {
-            Coding::Chunked => {
-                // Writing to a Vec cannot fail.
-                let _ = write!(self.pending, "{:x}\r\n", payload.len());
-                b"\r\n"
-            }
-            Coding::Plain => b"",
-        };
+        let tail = self.begin_piece(payload.len());
         if payload.len() <= COPIED {
             self.pending.extend_from_slice(payload);
             self.pending.extend_from_slice(tail);
@@ -355,6 +386,47 @@ impl Flow {
         self.moves += u64::from(sent > 0);
         self.sent |= sent > 0;
         self.keep_unsent(sent, payload, tail);
+        Ok(())
+    }
+
+    /// Frames a piece of payload: what is written before it, and what follows it.
+    fn begin_piece(&mut self, size: usize) -> &'static [u8] {
+        match self.coding {
+            Coding::Chunked => {
+                // Writing to a Vec cannot fail.
+                let _ = write!(self.pending, "{size:x}\r\n");
+                b"\r\n"
+            }
+            Coding::Plain => b"",
+        }
+    }
+
+    fn holds(&self) -> bool {
+        self.transform.as_ref().is_some_and(|transforming| transforming.holds)
+    }
+
+    /// The source pauses: what it has sent so far goes on.
+    fn let_go(&mut self) -> Result<(), FlowError> {
+        if let Some(transforming) = &mut self.transform {
+            transforming.holds = false;
+        }
+        self.transformed(|transform| transform.flush())
+    }
+
+    /// Adds what comes out of the transformation.
+    fn transformed(
+        &mut self,
+        act: impl FnOnce(&mut dyn Transform) -> io::Result<Vec<u8>>,
+    ) -> Result<(), FlowError> {
+        let Some(transforming) = &mut self.transform else { return Ok(()) };
+        let out = act(&mut *transforming.transform).map_err(FlowError::Source)?;
+        if out.is_empty() {
+            return Ok(());
+        }
+        self.payload += out.len() as u64;
+        let tail = self.begin_piece(out.len());
+        self.pending.extend_from_slice(&out);
+        self.pending.extend_from_slice(tail);
         Ok(())
     }
 

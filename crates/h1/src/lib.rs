@@ -7,8 +7,10 @@ mod conn;
 mod flow;
 #[cfg(test)]
 mod script;
+mod transform;
 mod writer;
 
 pub use conn::{Conn, HeadError, MAX_AHEAD};
 pub use flow::{Coding, Decoder, Flow, FlowError, Waiting};
+pub use transform::Transform;
 pub use writer::HeadWriter;

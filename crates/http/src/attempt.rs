@@ -1,6 +1,13 @@
 //! One try at one server: a connection, kept or new, and an exchange over it.
 
-use std::{borrow::Cow, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Instant};
+use std::{
+    borrow::Cow,
+    future::poll_fn,
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
 
 use tidegate_h1::Conn;
 use tidegate_model::upstream::SendProxy;
@@ -53,6 +60,22 @@ pub(crate) struct Try<'t> {
     /// A kept connection has failed already: take a new one.
     pub(crate) fresh: bool,
     pub(crate) began: Instant,
+}
+
+impl Try<'_> {
+    fn connect_timeout(&self) -> Duration {
+        self.job.timeout(|own| own.connect, self.pool.upstream.connect_timeout)
+    }
+
+    /// Between two writes to the server.
+    pub(crate) fn send_timeout(&self) -> Duration {
+        self.job.timeout(|own| own.send, self.pool.upstream.send_timeout)
+    }
+
+    /// Between two reads from the server.
+    pub(crate) fn read_timeout(&self) -> Duration {
+        self.job.timeout(|own| own.read, self.pool.upstream.read_timeout)
+    }
 }
 
 impl Failure {
@@ -134,7 +157,7 @@ async fn dial(client: &mut Client<'_>, this: &Try<'_>) -> Result<Socket, Tried> 
 }
 
 async fn connected(worker: &Worker, timer: &Timer, this: &Try<'_>) -> Result<Socket, Tried> {
-    tidegate_worker::dial(worker, this.pool, this.pick.server, timer)
+    tidegate_worker::dial(worker, this.pool, this.pick.server, timer, this.connect_timeout())
         .await
         .map_err(|error| unconnected(this, error))
 }
@@ -147,7 +170,8 @@ async fn told(
 ) -> Result<(), Tried> {
     let Client { side, conn } = client;
     let ends = side.from.addresses(&conn.end);
-    tidegate_worker::announce(this.pool, &mut upstream.conn.end, ends.as_ref(), side.timer)
+    let (end, limit) = (&mut upstream.conn.end, this.connect_timeout());
+    tidegate_worker::announce(this.pool, end, ends.as_ref(), side.timer, limit)
         .await
         .map_err(|error| unconnected(this, error))
 }

@@ -2,15 +2,28 @@
 //! (`leading`), all while the head still lies in the scratch buffer. Nothing of it is kept but what
 //! the job needs.
 
-use std::{borrow::Cow, mem::MaybeUninit, sync::Arc, time::Instant};
+use std::{
+    borrow::Cow,
+    mem::MaybeUninit,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use httparse::Status;
-use tidegate_model::{Name, upstream::Condition};
+use tidegate_limit::Held;
+use tidegate_model::{
+    Name, Span,
+    route::Policy,
+    upstream::{Condition, Next, TimeoutsSpec},
+};
 use tidegate_table::{Affinity, Pool, Series};
 use tidegate_wire::{Body, Refusal, Version, judge_request};
 use tidegate_worker::{Record, RequestId, no_route};
 
-use crate::{asked::Asked, connection::Side, filled::Filled, head::ServerHead, said::Said};
+use crate::{
+    asked::Asked, compress::Recoding, connection::Side, filled::Filled, head::ServerHead,
+    said::Said,
+};
 
 /// Fields that find room on the stack; listeners that allow more pay for it.
 const USUAL_FIELDS: usize = 128;
@@ -35,6 +48,12 @@ pub(crate) struct Job {
     /// What its route changes about the answer.
     pub(crate) edits: Option<Box<Filled>>,
     pub(crate) seen: Seen,
+    /// What its route sets, if that is anything.
+    pub(crate) policy: Option<Arc<Policy>>,
+    /// As one of those that its route has at once.
+    pub(crate) held: Option<Box<Held>>,
+    /// What its answer may be compressed with, on a route that does that.
+    pub(crate) recoding: Option<Recoding>,
 }
 
 /// What every request is accounted by, whatever becomes of it.
@@ -54,12 +73,16 @@ pub(crate) struct Refused {
     /// What its route says; otherwise it is refused in words of our own.
     pub(crate) said: Option<Box<Said>>,
     pub(crate) seen: Seen,
+    /// Of the route, if one was found and sets anything.
+    pub(crate) policy: Option<Arc<Policy>>,
+    /// In seconds.
+    pub(crate) retry_after: Option<u64>,
 }
 
 impl Job {
     /// How much of its body is kept for another try: nothing when none could follow anyway.
     pub(crate) fn replay_limit(&self) -> usize {
-        let next = &self.pool.upstream.next;
+        let next = self.next(&self.pool);
         let may_repeat = self.repeatable || next.on.contains(Condition::NonIdempotent);
         let limit = next.replay_buffer.bytes();
         let fits = match self.body {
@@ -68,6 +91,22 @@ impl Job {
             Body::Chunked => true,
         };
         if may_repeat && fits { usize::try_from(limit).unwrap_or(0) } else { 0 }
+    }
+
+    /// When it goes on to another server of that pool.
+    pub(crate) fn next(&self, pool: &Pool) -> Next {
+        let pools = &pool.upstream.next;
+        self.policy.as_ref().map_or(*pools, |policy| policy.next.over(pools))
+    }
+
+    /// The route's own time-out, or that of its pool.
+    pub(crate) fn timeout(
+        &self,
+        own: impl FnOnce(&TimeoutsSpec) -> Option<Span>,
+        pools: Span,
+    ) -> Duration {
+        let own = self.policy.as_ref().and_then(|policy| own(&policy.timeouts));
+        own.unwrap_or(pools).as_duration()
     }
 }
 
@@ -132,5 +171,7 @@ pub(crate) fn unreadable(
         to_head: false,
         said: None,
         seen: Seen { id, started, series, record },
+        policy: None,
+        retry_after: None,
     }
 }

@@ -6,7 +6,8 @@ use std::{future::poll_fn, rc::Rc, sync::Arc, task::Poll, time::Duration};
 use tidegate_h1::Conn;
 use tidegate_net::{End, Peer, Socket, Timer, coarse};
 use tidegate_worker::{
-    Accepted, Encryption, Ends, Introduction, Listener, Open, Worker, carry, no_route,
+    Accepted, Encryption, Ends, Full, Introduction, Line, Listener, Open, RequestId, Worker, carry,
+    no_route,
 };
 
 use crate::{
@@ -49,19 +50,27 @@ pub(crate) struct Client<'c> {
 
 /// Begins to serve a connection, or to turn it away.
 pub fn take(accepted: Accepted) {
-    let Accepted { worker, listener, socket, peer, open, is_full } = accepted;
-    if !is_full {
+    let Accepted { worker, listener, socket, peer, open, full } = accepted;
+    let Some(full) = full else {
         tokio::task::spawn_local(serve(worker, listener, socket, peer, open));
-    } else if listener.settings.tls.is_some() {
+        return;
+    };
+    if listener.settings.tls.is_some() {
         // To tell it why would take a handshake.
-        count_full(&worker, &listener);
+        count_full(&worker, &listener, &peer, full, &worker.request_id());
     } else {
-        tokio::task::spawn_local(turn_away(worker, listener, socket, open));
+        tokio::task::spawn_local(turn_away(worker, listener, (socket, peer), full, open));
     }
 }
 
 /// Serves one connection to its end.
-async fn serve(worker: Rc<Worker>, listener: Rc<Listener>, socket: Socket, peer: Peer, open: Open) {
+async fn serve(
+    worker: Rc<Worker>,
+    listener: Rc<Listener>,
+    socket: Socket,
+    peer: Peer,
+    mut open: Open,
+) {
     let timer = worker.timers.timer();
     let settings = &listener.settings;
     let (mut conn, from, encryption) = if settings.accept_proxy || settings.tls.is_some() {
@@ -72,6 +81,12 @@ async fn serve(worker: Rc<Worker>, listener: Rc<Listener>, socket: Socket, peer:
     } else {
         (Conn::new(socket), Introduction::of(peer), None)
     };
+    if listener.settings.accept_proxy
+        && let Err(full) = open.count_client(&listener, &from.peer)
+    {
+        let whom = (conn.end, from.peer);
+        return Box::pin(turn_away(worker, listener, whom, full, open)).await;
+    }
     let mut patience = listener.settings.timeouts.header;
     loop {
         if conn.ahead().is_empty() && !wait(&mut conn, &timer, &listener, patience).await {
@@ -150,13 +165,19 @@ pub(crate) async fn linger(
     .await;
 }
 
-/// Tells a client that its listener is full.
-async fn turn_away(worker: Rc<Worker>, listener: Rc<Listener>, socket: Socket, _open: Open) {
+/// Tells a client that there are enough of them.
+async fn turn_away(
+    worker: Rc<Worker>,
+    listener: Rc<Listener>,
+    (socket, peer): (Socket, Peer),
+    full: Full,
+    _open: Open,
+) {
     let timer = worker.timers.timer();
     let mut conn = Conn::new(socket);
     let id = worker.request_id();
-    count_full(&worker, &listener);
-    let answer = answer::Answer { status: 503, keep_alive: false, to_head: false, said: None };
+    count_full(&worker, &listener, &peer, full, &id);
+    let answer = answer::Answer { status: 503, ..answer::Answer::default() };
     if answer::send(&worker, &mut conn, &timer, listener.settings.timeouts.send, answer, &id)
         .await
         .is_some()
@@ -165,7 +186,11 @@ async fn turn_away(worker: Rc<Worker>, listener: Rc<Listener>, socket: Socket, _
     }
 }
 
-fn count_full(worker: &Worker, listener: &Listener) {
+fn count_full(worker: &Worker, listener: &Listener, peer: &Peer, full: Full, id: &RequestId) {
+    if worker.may_log(Line::Refusal) {
+        let (request, listener) = (id.as_str(), &*listener.live.name);
+        tracing::info!(request, listener, %peer, reason = full.reason(), "connection refused");
+    }
     let series = worker.series(listener, &no_route(), worker.shared.table.nowhere());
     series.of(worker.index).count(503);
 }

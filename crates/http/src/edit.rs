@@ -12,7 +12,7 @@ use tidegate_wire::{
 
 use tidegate_worker::RequestId;
 
-use crate::{filled::Filled, head::marked, lines::Lines};
+use crate::{compress::Recoding, filled::Filled, head::marked, lines::Lines};
 
 /// How a request goes on.
 #[derive(Clone, Copy)]
@@ -261,6 +261,8 @@ pub(crate) struct Answering<'a> {
     pub(crate) keep_alive: bool,
     pub(crate) chunked: bool,
     pub(crate) own: Additions<'a>,
+    /// Of an answer that is compressed, or would be for another client.
+    pub(crate) recoding: Option<Recoding>,
 }
 
 /// Writes a response for the client; `source` is what the head was read from.
@@ -273,11 +275,15 @@ pub(crate) fn response(
     date: impl FnOnce(&mut HeadWriter<'_>),
 ) {
     let mut head = HeadWriter::response(out, facts.status, facts.reason);
-    pass(&mut head, source, facts, headers, answering.own);
+    pass(&mut head, source, facts, headers, answering.own, answering.recoding);
+    if let Some(recoding) = answering.recoding {
+        recoding.write(&mut head, headers);
+    }
     if !facts.has_date {
         date(&mut head);
     }
     match (facts.body, facts.declared_length) {
+        _ if answering.recoding.is_some_and(Recoding::is_coded) => head.chunked(),
         (ResponseBody::Length(length), _) | (ResponseBody::None, Some(length)) => {
             head.length(length);
         }
@@ -301,7 +307,7 @@ pub(crate) fn interim(
     own: Additions<'_>,
 ) {
     let mut head = HeadWriter::response(out, facts.status, facts.reason);
-    pass(&mut head, source, facts, headers, own);
+    pass(&mut head, source, facts, headers, own, None);
     if let Some(token) = facts.upgrade {
         head.field("Connection", b"Upgrade");
         head.field("Upgrade", token.as_bytes());
@@ -316,11 +322,13 @@ fn pass(
     facts: &ResponseFacts<'_>,
     headers: &[Header<'_>],
     own: Additions<'_>,
+    recoding: Option<Recoding>,
 ) {
+    let recoded = |name: &str| recoding.is_some_and(|recoding| recoding.takes(name));
     match own.edits {
-        None => pass_kept(head, source, facts, headers, |_| false),
+        None => pass_kept(head, source, facts, headers, recoded),
         Some((edits, upstream, server)) => {
-            pass_kept(head, source, facts, headers, |name| edits.take(name));
+            pass_kept(head, source, facts, headers, |name| edits.take(name) || recoded(name));
             edits.write(head, upstream, server);
         }
     }
@@ -429,6 +437,7 @@ mod tests {
             keep_alive: true,
             chunked: true,
             own: Additions::default(),
+            recoding: None,
         };
         response(&mut out, head, &facts, parsed.headers, answering, |head| {
             head.field("Date", b"now");

@@ -200,12 +200,11 @@ impl<'e, 'c, 'm> Exchange<'e, 'c, 'm> {
         let waits_for_client =
             self.sending.waits_for_client() && !self.sending.is_over() && !expects;
         let timeouts = &self.client.side.listener.settings.timeouts;
-        let upstream = &self.this.pool.upstream;
         let patience = match (waits_for_client, self.sending.is_over() || expects) {
             _ if !self.interim.is_empty() => timeouts.send,
             (true, _) => timeouts.body,
-            (false, false) => upstream.send_timeout.as_duration(),
-            (false, true) => upstream.read_timeout.as_duration(),
+            (false, false) => self.this.send_timeout(),
+            (false, true) => self.this.read_timeout(),
         };
         // Every interim response starts the waiting anew.
         ready!(self.poll_patience(cx, self.sending.moves() + self.interims as u64, patience));
@@ -325,7 +324,7 @@ impl<'e, 'c, 'm> Exchange<'e, 'c, 'm> {
         let patience = if waits_for_client {
             self.client.side.listener.settings.timeouts.send
         } else {
-            self.this.pool.upstream.read_timeout.as_duration()
+            self.this.read_timeout()
         };
         ready!(self.poll_patience(cx, self.sending.moves() + flow.moves(), patience));
         if waits_for_client {

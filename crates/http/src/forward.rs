@@ -106,6 +106,7 @@ impl<'c> Forwarding<'c> {
             affinity: &self.job.affinity,
             tries: &self.tries,
             pick,
+            next: self.job.next(pool),
             repeatable: self.job.repeatable,
         };
         let this = Try { job: &self.job, pool, pick, going, fresh: self.fresh, began };
@@ -335,6 +336,7 @@ impl<'c> Forwarding<'c> {
             },
             record,
             started: self.job.seen.started,
+            held: self.job.held.take(),
         })))
     }
 
@@ -363,7 +365,9 @@ impl<'c> Forwarding<'c> {
         let whole = self.job.body == tidegate_wire::Body::None;
         let keep_alive =
             self.job.keep_alive && whole && status >= 500 && !side.listener.is_closing();
-        let answer = Answer { status, keep_alive, to_head: self.job.to_head, said: None };
+        let policy = self.job.policy.clone();
+        let (to_head, policy) = (self.job.to_head, policy.as_deref());
+        let answer = Answer { status, keep_alive, to_head, policy, ..Answer::default() };
         let limit = side.listener.settings.timeouts.send;
         let id = self.job.seen.id;
         let sent =

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use tidegate_model::upstream::Condition;
+use tidegate_model::upstream::{Condition, Next};
 use tidegate_net::coarse_millis;
 use tidegate_table::{Affinity, Ask, Attempt, Pick, Pool, Tried};
 
@@ -38,6 +38,8 @@ pub(crate) struct Going<'f> {
     pub(crate) tries: &'f Tries,
     /// The server that is being asked.
     pub(crate) pick: &'f Pick<'f>,
+    /// The rules: the pool's, but for what the route has of its own.
+    pub(crate) next: Next,
     /// nginx: anything but POST, LOCK and PATCH.
     pub(crate) repeatable: bool,
 }
@@ -77,7 +79,7 @@ impl Going<'_> {
     /// can be asked, so that the last one's own answer is passed on.
     pub(crate) fn leaves(&self, status: u16, progress: Progress) -> bool {
         Condition::of_status(status).is_some_and(|condition| {
-            self.pool.upstream.next.on.contains(condition)
+            self.next.on.contains(condition)
                 && self.allows(condition, progress, self.tries.count) == Verdict::GoesOn
                 // A server that is well does not yield to one that is not.
                 && self.has_choice(self.pick.overlooked)
@@ -86,7 +88,7 @@ impl Going<'_> {
     }
 
     fn allows(&self, condition: Condition, progress: Progress, tries: u32) -> Verdict {
-        let next = &self.pool.upstream.next;
+        let next = &self.next;
         if !next.on.contains(condition) {
             return Verdict::Ends("next.on does not name it");
         }
@@ -119,7 +121,7 @@ impl Going<'_> {
     }
 
     fn within_budget(&self) -> Verdict {
-        let share = self.pool.upstream.next.budget;
+        let share = self.next.budget;
         if self.pool.live.take_retry(self.worker.index, share, coarse_millis()) {
             Verdict::GoesOn
         } else {

@@ -12,6 +12,7 @@ use tidegate_wire::{
 
 use crate::{
     attempt::Try,
+    compress::{Recoding, is_fit},
     edit::{self, Additions, Answering},
     exchange::Answered,
     going::Progress,
@@ -137,7 +138,11 @@ impl Passing<'_> {
         facts: &ResponseFacts<'_>,
         headers: &[httparse::Header<'_>],
     ) -> (Flow, Answered) {
-        let unknown = matches!(facts.body, ResponseBody::Chunked | ResponseBody::UntilClose);
+        let fit = self.this.job.recoding.filter(|_| is_fit(facts, headers));
+        let (recoding, encoder) = fit.map(Recoding::begin).unzip();
+        let encoder = encoder.flatten();
+        let unknown = encoder.is_some()
+            || matches!(facts.body, ResponseBody::Chunked | ResponseBody::UntilClose);
         let unframed = unknown && self.this.job.version == Version::Http10;
         let chunked = unknown && !unframed;
         let keep_client = self.keep && !unframed;
@@ -148,6 +153,7 @@ impl Passing<'_> {
             keep_alive: keep_client,
             chunked,
             own: self.additions(cookie.as_deref()),
+            recoding,
         };
         edit::response(&mut head, source, facts, headers, answering, |head| {
             self.worker.with_date(|date| head.field("Date", date.as_bytes()));
@@ -166,6 +172,11 @@ impl Passing<'_> {
             unframed,
             ..Answered::default()
         };
-        (Flow::new(decoder, coding, head), answered)
+        let flow = Flow::new(decoder, coding, head);
+        let flow = match encoder {
+            Some(encoder) => flow.with_transform(Box::new(encoder)),
+            None => flow,
+        };
+        (flow, answered)
     }
 }

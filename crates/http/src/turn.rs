@@ -109,9 +109,10 @@ async fn refuse(client: Client<'_>, refused: Refused) -> Turn {
     if refused.said.is_none() {
         refused.tell(&side);
     }
-    let Refused { status, keep_alive, to_head, mut seen, said, .. } = refused;
+    let Refused { status, keep_alive, to_head, mut seen, said, policy, retry_after, .. } = refused;
     let keep_alive = keep_alive && !side.listener.is_closing();
-    let answer = Answer { status, keep_alive, to_head, said: said.as_deref() };
+    let (said, policy) = (said.as_deref(), policy.as_deref());
+    let answer = Answer { status, keep_alive, to_head, said, policy, retry_after };
     let limit = side.listener.settings.timeouts.send;
     let sent = answer::send(side.worker, conn, side.timer, limit, answer, &seen.id).await;
     seen.account(&side, status, 0, sent.unwrap_or_default());

@@ -3,7 +3,12 @@
 
 mod action;
 mod condition;
+mod encoding;
 mod fields;
+mod nets;
+mod pages;
+mod policy;
+mod rate;
 mod rewrite;
 
 use std::{net::IpAddr, sync::Arc};
@@ -18,6 +23,15 @@ pub use rewrite::{BadRewrite, Rewrite};
 /// Regular expressions are written by the operator, but by mistake too: a bound on their compiled
 /// size.
 const MAX_EXPRESSION: usize = 1 << 20;
+
+pub use encoding::Encoding;
+pub use nets::Nets;
+pub use pages::{ErrorPages, Page};
+pub use policy::{ConnLimit, Policy, RateLimit};
+pub use rate::{BadRate, Rate};
+
+/// The largest request body of a route that says nothing of it, as in nginx.
+pub const MAX_BODY: Size = Size::from_bytes(1 << 20);
 
 /// One `[[route]]`.
 #[derive(Clone, Debug)]
@@ -46,6 +60,8 @@ pub struct Route {
     pub max_body: Option<Size>,
     /// Pass `%2F` in a path instead of refusing it.
     pub allow_encoded_slash: bool,
+    /// What most routes do not set.
+    pub policy: Option<Arc<Policy>>,
 }
 
 /// A host as a route names it.
@@ -82,6 +98,14 @@ impl Route {
         let edits = [&mut self.request_headers, &mut self.response_headers];
         let edits = edits.into_iter().flat_map(|edits| Arc::make_mut(edits).templates_mut());
         action.into_iter().chain(edits).for_each(|template| template.bind(&value));
+    }
+
+    /// Limits that are as they were go on counting where they are.
+    pub fn carry_on(before: &[Self], now: &mut [Self]) {
+        policy::carry_on(
+            before.iter().map(|route| (route.label.as_str(), route.policy.as_deref())),
+            now.iter_mut().map(|route| (route.label.as_str(), &mut route.policy)),
+        );
     }
 
     /// Whether a template of this route may name that pool.

@@ -5,7 +5,10 @@ use std::{
     fmt, fs,
     io::{self, ErrorKind},
     net::{IpAddr, SocketAddr},
-    os::{fd::OwnedFd, unix::fs::FileTypeExt},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+        unix::fs::FileTypeExt,
+    },
     path::{Path, PathBuf},
     task::{Context, Poll},
     time::Duration,
@@ -215,6 +218,15 @@ impl Acceptor {
     }
 }
 
+impl AsFd for Acceptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
+        }
+    }
+}
+
 impl Peer {
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
@@ -225,6 +237,14 @@ impl Peer {
 }
 
 impl Socket {
+    /// The number of its descriptor, which was the lowest free one when it was made.
+    pub fn number(&self) -> RawFd {
+        match self {
+            Self::Tcp(stream) => stream.as_raw_fd(),
+            Self::Unix(stream) => stream.as_raw_fd(),
+        }
+    }
+
     /// The address the client connected to, when it is one.
     pub fn local_ip(&self) -> Option<SocketAddr> {
         match self.below() {

@@ -8,8 +8,8 @@ use tidegate_net::{Socket, Timer, TlsServer};
 use tidegate_table::PoolLive;
 use tidegate_wire::tls_hello::{MAX_HELLO, server_name};
 use tidegate_worker::{
-    Accepted, Encryption, Introduction, Line, Listener, Open, Opening, Record, RequestId, Securing,
-    Worker, introduce, no_route,
+    Accepted, Encryption, Full, Introduction, Line, Listener, Open, Opening, Record, RequestId,
+    Securing, Worker, introduce, no_route,
 };
 
 use crate::{forward::Forwarding, routing::Routing};
@@ -38,7 +38,7 @@ pub(crate) struct Refusal {
 
 /// Begins to serve a connection, or closes it.
 pub fn take(routing: &Arc<Routing>, accepted: Accepted) {
-    let Accepted { worker, listener, socket, peer, open, is_full } = accepted;
+    let Accepted { worker, listener, socket, peer, open, full } = accepted;
     let from = Introduction::of(peer);
     let client = Client {
         timer: worker.timers.timer(),
@@ -53,8 +53,8 @@ pub fn take(routing: &Arc<Routing>, accepted: Accepted) {
         started: Instant::now(),
         record: None,
     };
-    if is_full {
-        client.refuse(&Refusal { status: 503, reason: "the listener is full".into() });
+    if let Some(full) = full {
+        client.refuse(&full.into());
     } else {
         tokio::task::spawn_local(serve(Arc::clone(routing), client));
     }
@@ -84,6 +84,12 @@ fn refused((status, reason): (u16, String)) -> Refusal {
     Refusal { status, reason }
 }
 
+impl From<Full> for Refusal {
+    fn from(full: Full) -> Self {
+        Self { status: 503, reason: full.reason().into() }
+    }
+}
+
 impl Client {
     /// Finds out who the client is; what it has said beyond that comes back.
     async fn introduced(&mut self) -> Result<Opening, Option<Refusal>> {
@@ -92,6 +98,7 @@ impl Client {
         let introduced =
             introduce(worker, listener, socket, self.from.peer, timer, &mut opening).await;
         self.from = introduced.map_err(|unopened| unopened.refusal().map(refused))?;
+        self.open.count_client(listener, &self.from.peer).map_err(|full| Some(full.into()))?;
         Ok(opening)
     }
 

@@ -92,8 +92,9 @@ impl Forwarding {
         let Client { worker, timer, socket, from, .. } = &self.client;
         let state = pick.lease.state();
         let began = Instant::now();
+        let limit = pool.upstream.connect_timeout.as_duration();
         let mut server = {
-            let mut dialing = pin!(dial(worker, pool, pick.server, timer));
+            let mut dialing = pin!(dial(worker, pool, pick.server, timer, limit));
             let mut broken = pin!(socket.broken());
             let dialed = poll_fn(|cx| match dialing.as_mut().poll(cx) {
                 Poll::Ready(dialed) => Poll::Ready(Some(dialed)),
@@ -111,7 +112,7 @@ impl Forwarding {
         let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         state.latency.observe(took, coarse_millis());
         let ends = from.addresses(socket);
-        match announce(pool, &mut server, ends.as_ref(), timer).await {
+        match announce(pool, &mut server, ends.as_ref(), timer, limit).await {
             Ok(()) => Tried::Connected(server),
             Err(error) => Tried::Failed(error),
         }
@@ -167,7 +168,7 @@ impl Forwarding {
             ping_interval: std::time::Duration::ZERO,
         };
         let lease = pick.lease;
-        let opened = Opened { kind: Kind::Tcp, lease, server, start, record, started };
+        let opened = Opened { kind: Kind::Tcp, lease, server, start, record, started, held: None };
         carry(worker, Ends { client: socket, peer: from.peer, timer, open }, opened);
     }
 

@@ -38,7 +38,9 @@ pub use drain::{Drain, DrainChange, Drains};
 pub use health::{Ailment, Checked, Health, Probed, Turned};
 pub use history::{Bounds, Page, Past, PastPool};
 pub use journal::record::Unreadable;
-pub use live::{Attempt, Close, PoolCells, PoolLive, Series, SeriesKey, ServerCells};
+pub use live::{
+    Attempt, Barred, Close, PoolCells, PoolLive, RequestCells, Series, SeriesKey, ServerCells,
+};
 pub use pool::{Ask, NoServer, Parts, Pick, Pool, Server, Source, Standing, Target};
 pub use published::{ChangeTotals, Committed, Outcome, Reader};
 pub use recovery::{OpenError, Recovered};

@@ -167,8 +167,47 @@ impl PoolCells {
     }
 }
 
-/// The requests of one listener and route, by status code.
-pub type Series = PerWorker<Codes>;
+/// Which limit of its route turned a request away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Barred {
+    /// As many at once as there may be.
+    Connections,
+    /// Its client is not allowed there.
+    Denied,
+    /// Too many in too short a time.
+    Rate,
+}
+
+impl Barred {
+    pub const ALL: [(Self, &'static str); 3] =
+        [(Self::Connections, "conn_limit"), (Self::Denied, "denied"), (Self::Rate, "rate_limit")];
+
+    pub fn label(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+}
+
+/// One worker's counts about the requests of one listener and route.
+#[derive(Debug, Default)]
+pub struct RequestCells {
+    pub codes: Codes,
+    barred: [Counter; Barred::ALL.len()],
+}
+
+impl RequestCells {
+    /// One that was answered with that code.
+    pub fn count(&self, code: u16) {
+        self.codes.count(code);
+    }
+
+    /// Those that a limit turned away.
+    pub fn barred(&self, by: Barred) -> &Counter {
+        &self.barred[by as usize]
+    }
+}
+
+/// The requests of one listener and route.
+pub type Series = PerWorker<RequestCells>;
 
 /// A listener and a route, as the metrics name them.
 pub type SeriesKey = (Arc<str>, Arc<str>);
@@ -260,6 +299,7 @@ mod tests {
     #[test]
     fn labels_stand_at_the_index_of_their_variant() {
         assert!(Attempt::ALL.iter().enumerate().all(|(at, (outcome, _))| *outcome as usize == at));
+        assert!(Barred::ALL.iter().enumerate().all(|(at, (by, _))| *by as usize == at));
         assert!(Close::ALL.iter().enumerate().all(|(at, (cause, _))| *cause as usize == at));
     }
 }

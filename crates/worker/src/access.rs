@@ -57,6 +57,8 @@ pub struct Record {
     /// Each server tried, with the outcome.
     pub attempts: Vec<(Arc<str>, &'static str)>,
     pub status: u16,
+    /// Which of its route's limits turned it away.
+    pub refused: Option<&'static str>,
     pub bytes_received: u64,
     pub bytes_sent: u64,
     pub duration: Duration,
@@ -98,6 +100,7 @@ impl Record {
             upstream: String::new(),
             attempts: Vec::new(),
             status: 0,
+            refused: None,
             bytes_received: 0,
             bytes_sent: 0,
             duration: Duration::ZERO,
@@ -245,6 +248,8 @@ struct Line<'r> {
     server: &'r str,
     attempts: Vec<Tried<'r>>,
     status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<&'r str>,
     bytes_received: u64,
     bytes_sent: u64,
     seconds: f64,
@@ -315,6 +320,7 @@ impl Record {
                 .map(|(server, outcome)| Tried { server, outcome })
                 .collect(),
             status: self.status,
+            refused: self.refused,
             bytes_received: self.bytes_received,
             bytes_sent: self.bytes_sent,
             seconds: self.duration.as_secs_f64(),

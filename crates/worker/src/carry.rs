@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tidegate_limit::Held;
 use tidegate_net::{Peer, Socket, Timer, coarse_millis};
 use tidegate_table::{Close, Lease};
 use tidegate_tunnel::{Card, Entry, Kind, Pump, Start};
@@ -25,6 +26,8 @@ pub struct Opened {
     /// For the access log.
     pub record: Option<Box<Record>>,
     pub started: Instant,
+    /// As one of those that its route has at once.
+    pub held: Option<Box<Held>>,
 }
 
 /// Whom it is for.
@@ -48,6 +51,7 @@ struct Running {
     patience: (u64, Duration),
     timer: Timer,
     log: Option<Box<(Record, Instant)>>,
+    _held: Option<Box<Held>>,
     /// Bytes to the client and to the server that were counted.
     counted: [u64; 2],
     cause: Option<Close>,
@@ -56,7 +60,7 @@ struct Running {
 /// Carries it on a task of its own.
 pub fn carry(worker: Rc<Worker>, ends: Ends, opened: Opened) {
     let Ends { client, peer, timer, open } = ends;
-    let Opened { kind, lease, server, start, record, started } = opened;
+    let Opened { kind, lease, server, start, record, started, held } = opened;
     let entry = Entry {
         kind,
         server: Arc::clone(lease.state()),
@@ -82,6 +86,7 @@ pub fn carry(worker: Rc<Worker>, ends: Ends, opened: Opened) {
         pump,
         timer,
         log: record.map(|record| Box::new((*record, started))),
+        _held: held,
         counted: [0; 2],
         cause: None,
     };

@@ -2,6 +2,9 @@
 //! idle connections given up when descriptors or ports run out, and with word of the client in front
 //! of everything else where the pool wants it.
 
+use std::time::Duration;
+
+use rustix::io::Errno;
 use tidegate_model::upstream::SendProxy;
 use tidegate_net::{ConnectError, Place, Socket, Timer, connect, greet};
 use tidegate_table::{Pool, Server, Target};
@@ -9,7 +12,7 @@ use tidegate_wire::proxy::{self, Addresses, Version};
 
 use crate::worker::Worker;
 
-/// A new connection to `server`, told by `timer`. Cancel safe.
+/// A new connection to `server` within `limit`, told by `timer`. Cancel safe.
 ///
 /// # Errors
 /// See [`ConnectError`].
@@ -18,9 +21,9 @@ pub async fn dial(
     pool: &Pool,
     server: &Server,
     timer: &Timer,
+    limit: Duration,
 ) -> Result<Socket, ConnectError> {
-    let limit = pool.upstream.connect_timeout.as_duration();
-    let once = || {
+    let once = async || {
         let (place, source) = match &server.target {
             Target::Ip(address) => {
                 let source = worker.next_source(&pool.upstream.source, address.ip());
@@ -28,7 +31,12 @@ pub async fn dial(
             }
             Target::Unix(path) => (Place::Unix(path), None),
         };
-        connect(place, source, timer, limit)
+        let socket = connect(place, source, timer, limit).await?;
+        // The last descriptors are not for traffic.
+        match worker.shared.room.fits_server(socket.number()) {
+            true => Ok(socket),
+            false => Err(ConnectError::Local(Errno::MFILE.into())),
+        }
     };
     let connected = once().await;
     if !matches!(connected, Err(ConnectError::Local(_))) {
@@ -41,7 +49,7 @@ pub async fn dial(
 }
 
 /// Tells the server whom a new connection is for, if its pool wants that: the client and where it
-/// connected to, or that this is nobody's with an address.
+/// connected to, or that this is nobody's with an address. Within `limit`.
 ///
 /// # Errors
 /// See [`ConnectError`].
@@ -50,6 +58,7 @@ pub async fn announce(
     server: &mut Socket,
     client: Option<&Addresses>,
     timer: &Timer,
+    limit: Duration,
 ) -> Result<(), ConnectError> {
     let version = match pool.upstream.send_proxy {
         SendProxy::Off => return Ok(()),
@@ -57,5 +66,5 @@ pub async fn announce(
         SendProxy::V2 => Version::V2,
     };
     let header = proxy::write(version, client);
-    greet(server, header.as_bytes(), timer, pool.upstream.connect_timeout.as_duration()).await
+    greet(server, header.as_bytes(), timer, limit).await
 }

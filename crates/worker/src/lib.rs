@@ -8,11 +8,13 @@ mod access;
 mod carry;
 mod dial;
 mod door;
+mod full;
 mod identity;
 mod ledger;
 mod listener;
 mod memory;
 mod opening;
+mod room;
 mod secure;
 mod turns;
 mod worker;
@@ -21,6 +23,7 @@ pub use access::{AccessLog, Format, MAX_TEXT, Record};
 pub use carry::{Ends, Opened, carry};
 pub use dial::{announce, dial};
 pub use door::{Door, Service, Stay};
+pub use full::Full;
 pub use identity::RequestId;
 pub use ledger::{Ledger, Tunnels};
 pub use listener::{
@@ -29,5 +32,6 @@ pub use listener::{
 };
 pub use memory::ReplayMemory;
 pub use opening::{Introduction, Opening, Unopened, introduce};
+pub use room::Room;
 pub use secure::{Encryption, Handshake, Securing, Unsecured};
 pub use worker::{Line, Shared, Totals, Worker, no_route};

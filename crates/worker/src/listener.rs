@@ -14,11 +14,13 @@ use std::{
 
 use crate::{
     door::{Door, Stay},
+    full::Full,
     ledger::{Ledger, Tunnels},
     secure::Handshake,
     worker::{Line, Worker},
 };
 use ipnet::IpNet;
+use tidegate_limit::{Counts, Held, Who};
 use tidegate_metrics::{Counter, Gauge, PerWorker};
 use tidegate_net::{Acceptor, Peer, Socket, TlsServer, is_local_error};
 
@@ -60,6 +62,8 @@ pub struct Settings {
     pub accept_proxy: bool,
     /// Connections at once, of all workers; 0: no limit.
     pub max_connections: u32,
+    /// Of one client; 0: no limit.
+    pub max_connections_per_client: u32,
     /// `None`: plain text.
     pub tls: Option<TlsServer>,
 }
@@ -72,6 +76,8 @@ pub struct ListenerLive {
     open: AtomicU32,
     /// How often its certificates had changed and could not be taken.
     pub bad_certificates: AtomicU64,
+    /// Those of each client, while there is a limit for that.
+    clients: Arc<Counts>,
 }
 
 /// One worker's counts about one listener.
@@ -80,6 +86,7 @@ pub struct ListenerCells {
     /// Connections, or sessions of a udp listener.
     pub accepted: Counter,
     pub active: Gauge,
+    refused: [Counter; Full::ALL.len()],
     pub tunnels: Ledger,
     /// By [`Handshake`].
     pub handshakes: [Counter; Handshake::ALL.len()],
@@ -110,6 +117,8 @@ pub struct Listener {
 pub struct Open {
     live: Arc<ListenerLive>,
     worker: usize,
+    /// As one of its client's; in a box, for hardly any listener counts them.
+    of_client: Option<Box<Held>>,
 }
 
 impl Settings {
@@ -141,6 +150,13 @@ impl Listener {
     }
 }
 
+impl ListenerCells {
+    /// Connections that were turned away so.
+    pub fn refused(&self, full: Full) -> &Counter {
+        &self.refused[full as usize]
+    }
+}
+
 impl ListenerLive {
     pub fn new(name: &str, workers: usize) -> Arc<Self> {
         Arc::new(Self {
@@ -148,6 +164,7 @@ impl ListenerLive {
             cells: PerWorker::new(workers),
             open: AtomicU32::new(0),
             bad_certificates: AtomicU64::new(0),
+            clients: Counts::new(),
         })
     }
 
@@ -169,7 +186,32 @@ impl Open {
         let cells = live.cells.of(worker);
         cells.accepted.add(1);
         cells.active.raise();
-        Self { live, worker }
+        Self { live, worker, of_client: None }
+    }
+
+    /// Counts it as one of that client's, if the listener limits those and it is not counted yet.
+    ///
+    /// # Errors
+    /// When the client has as many as it may have.
+    pub fn count_client(&mut self, listener: &Listener, client: &Peer) -> Result<(), Full> {
+        let limit = listener.settings.max_connections_per_client;
+        let (true, Some(ip), None) = (limit > 0, client.ip(), &self.of_client) else {
+            return Ok(());
+        };
+        match self.live.clients.take(Who::client(ip), limit) {
+            Some(held) => {
+                self.of_client = Some(Box::new(held));
+                Ok(())
+            }
+            None => {
+                self.refused(Full::Client);
+                Err(Full::Client)
+            }
+        }
+    }
+
+    fn refused(&self, full: Full) {
+        self.live.cells.of(self.worker).refused(full).add(1);
     }
 
     pub(crate) fn live(&self) -> &ListenerLive {
@@ -196,8 +238,8 @@ pub struct Accepted {
     pub socket: Socket,
     pub peer: Peer,
     pub open: Open,
-    /// The listener has as many as it may have: this one is to be turned away.
-    pub is_full: bool,
+    /// Why it is to be turned away, if it is.
+    pub full: Option<Full>,
 }
 
 /// Accepts until the door is closed, then takes what is still in the queue for whoever served last.
@@ -224,16 +266,53 @@ pub async fn accept<E>(
         let listener = &service.listener;
         match accepted {
             Some(Ok((socket, peer))) => {
-                let limit = listener.settings.max_connections;
-                let is_full = limit > 0 && listener.live.open() >= limit;
-                let open = Open::new(listener, worker.index);
-                let (worker, listener) = (Rc::clone(&worker), Rc::clone(listener));
-                take(&service.engine, Accepted { worker, listener, socket, peer, open, is_full });
+                let number = socket.number();
+                take(&service.engine, admitted(&worker, listener, socket, peer));
+                if !worker.shared.room.has_more_for_clients(number) {
+                    rest(&worker, listener, &acceptor, || door.service().is_some()).await;
+                }
             }
             Some(Err(error)) => refused(&worker, listener, &error).await,
             None if is_closed => return,
             None => (),
         }
+    }
+}
+
+/// Counts a connection and looks whether there is room for it.
+fn admitted(worker: &Rc<Worker>, listener: &Rc<Listener>, socket: Socket, peer: Peer) -> Accepted {
+    let limit = listener.settings.max_connections;
+    let is_full = limit > 0 && listener.live.open() >= limit;
+    let mut open = Open::new(listener, worker.index);
+    let full = if is_full {
+        open.refused(Full::Listener);
+        Some(Full::Listener)
+    } else if listener.settings.awaits_proxy(&peer) {
+        // Who it is from is still to be said.
+        None
+    } else {
+        open.count_client(listener, &peer).err()
+    };
+    let (worker, listener) = (Rc::clone(worker), Rc::clone(listener));
+    Accepted { worker, listener, socket, peer, open, full }
+}
+
+/// Waits until there is room for clients again, as long as the door is open. Idle connections to
+/// servers are given up for it.
+async fn rest(
+    worker: &Worker,
+    listener: &Listener,
+    acceptor: &Acceptor,
+    is_open: impl Fn() -> bool,
+) {
+    worker.totals().accept_errors.add(1);
+    if worker.may_log(Line::Failure) {
+        tracing::error!(listener = %listener.live.name, "descriptors are running out: clients have to wait");
+    }
+    worker.idle.borrow_mut().clear();
+    while !worker.shared.room.looks_free(acceptor) && is_open() {
+        tokio::time::sleep(BACK_OFF).await;
+        worker.idle.borrow_mut().clear();
     }
 }
 

@@ -23,6 +23,7 @@ use crate::{
     identity::RequestId,
     listener::{Listener, ListenerLive},
     memory::ReplayMemory,
+    room::Room,
     turns::Turns,
 };
 
@@ -48,6 +49,8 @@ pub struct Shared {
     pub table: Arc<Table>,
     pub workers: usize,
     pub budget: Arc<Budget>,
+    /// What traffic may take of the descriptors.
+    pub room: Room,
     pub totals: PerWorker<Totals>,
     pub access: Option<AccessLog>,
     /// For bodies that may have to be sent again.

@@ -235,6 +235,7 @@ mod tests {
             is_closed: false,
             connections_active: 0,
             connections_total: 0,
+            refused: Vec::new(),
             tunnels: tidegate_worker::Tunnels::default(),
             tls: None,
             datagrams: None,

@@ -9,6 +9,7 @@ use tidegate_wire::{Refusal, normalize_path};
 use utoipa::ToSchema;
 
 use super::{
+    protection::Protection,
     question::refused,
     taken::{Asks, HeaderChanges, RouteAnswer, SplitChoice},
     variables::Variables,
@@ -65,6 +66,8 @@ pub(super) struct Taken<'e> {
     request_headers: Option<HeaderChanges>,
     #[serde(skip_serializing_if = "Option::is_none")]
     response_headers: Option<HeaderChanges>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protection: Option<Protection>,
 }
 
 /// Where a request ends up.
@@ -167,6 +170,11 @@ impl<'s> Taken<'s> {
         self.fallback_used = other.is_some();
         self.fallback_because = because;
         other.or(named).map(|pool| Way { pool, asked: named.unwrap_or(pool) })
+    }
+
+    /// Whether the route takes requests of that client.
+    pub(super) fn admits(&self) -> bool {
+        self.protection.as_ref().is_none_or(|protection| protection.admits)
     }
 
     /// Why there is no pool.

@@ -15,6 +15,17 @@ pub(super) fn families(page: &mut Page, listeners: &[ListenerTotals]) {
             samples.count(&[("listener", &listener.name)], listener.connections_total);
         }
     });
+    page.counter(
+        "tidegate_connections_refused_total",
+        "Client connections turned away because there were enough of them.",
+        |samples| {
+            for listener in connections() {
+                for (reason, count) in &listener.refused {
+                    samples.count(&[("listener", &*listener.name), ("reason", *reason)], *count);
+                }
+            }
+        },
+    );
     page.gauge("tidegate_udp_sessions_active", "Sessions of udp clients.", |samples| {
         for (listener, _) in datagrams() {
             samples.count(&[("listener", &listener.name)], listener.connections_active);

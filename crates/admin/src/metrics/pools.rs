@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tidegate_metrics::{Counter, Histogram, Totals};
-use tidegate_table::{Attempt, PoolCells, PoolLive};
+use tidegate_table::{Attempt, Barred, PoolCells, PoolLive};
 
 use super::{
     page::{Page, Samples},
@@ -18,6 +18,7 @@ pub(super) fn families(page: &mut Page, listed: &Listed, nowhere: &PoolLive) {
         pools.into_iter().map(|pool| (pool.name.as_str(), &*pool.live)).collect();
     named.push(("", nowhere));
     requests(page, &named);
+    barred(page, nowhere);
     page.histogram(
         "tidegate_request_seconds",
         "From a request's first byte to the end of its answer.",
@@ -40,7 +41,7 @@ fn requests(page: &mut Page, pools: &[Named<'_>]) {
             for (upstream, live) in pools {
                 for ((listener, route), series) in live.all_series() {
                     let mut codes = BTreeMap::new();
-                    series.all().for_each(|cell| cell.collect(&mut codes));
+                    series.all().for_each(|cells| cells.codes.collect(&mut codes));
                     for (code, count) in codes {
                         let labels = [
                             ("listener", &*listener),
@@ -50,6 +51,22 @@ fn requests(page: &mut Page, pools: &[Named<'_>]) {
                         ];
                         samples.count(&labels, count);
                     }
+                }
+            }
+        },
+    );
+}
+
+/// Those that a limit of their route turned away: before a pool was looked for, so under none.
+fn barred(page: &mut Page, nowhere: &PoolLive) {
+    page.counter(
+        "tidegate_requests_refused_total",
+        "Requests that a limit of their route turned away.",
+        |samples| {
+            for ((listener, route), series) in nowhere.all_series() {
+                for (by, reason) in Barred::ALL {
+                    let labels = [("listener", &*listener), ("route", &*route), ("reason", reason)];
+                    samples.count_some(&labels, series.sum(|cells| cells.barred(by).value()));
                 }
             }
         },

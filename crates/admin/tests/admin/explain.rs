@@ -28,6 +28,7 @@ fn route(path: &str, upstream: &str) -> Route {
         upgrade: Vec::new(),
         max_body: None,
         allow_encoded_slash: false,
+        policy: None,
     }
 }
 

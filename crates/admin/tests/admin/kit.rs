@@ -232,6 +232,7 @@ impl Totals for Idle {
             is_closed: false,
             connections_active: 3,
             connections_total: 5,
+            refused: Vec::new(),
             tunnels: tidegate_worker::Tunnels::default(),
             tls: None,
             datagrams: None,

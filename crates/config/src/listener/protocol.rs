@@ -64,6 +64,7 @@ pub(super) const KEYS: [(&str, &[Kind]); 10] = [
     ("accept_proxy", &[Kind::Http, Kind::Tcp]),
     ("limits", &[Kind::Http]),
     ("max_connections", &[Kind::Http, Kind::Tcp]),
+    ("max_connections_per_client", &[Kind::Http, Kind::Tcp]),
     ("sni", &[Kind::Tcp]),
     ("tcp_keepalive", &[Kind::Http, Kind::Tcp]),
     ("tcp_user_timeout", &[Kind::Http, Kind::Tcp]),

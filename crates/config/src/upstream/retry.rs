@@ -15,7 +15,7 @@ use crate::{
 /// `process.replay_memory`.
 const MAX_REPLAY_BUFFER: Size = Size::from_bytes(16 << 20);
 
-pub(super) fn next(reader: &mut Reader<'_>) -> NextSpec {
+pub(crate) fn next(reader: &mut Reader<'_>) -> NextSpec {
     let on: Option<Vec<Condition>> = reader.take("on");
     let replayable = within(Size::default()..=MAX_REPLAY_BUFFER);
     NextSpec {

@@ -1,5 +1,7 @@
 //! Bodies of every framing on their way to every coding, in whatever pieces they come and go.
 
+mod transform;
+
 use proptest::prelude::*;
 
 use super::*;

@@ -24,7 +24,7 @@ pub struct NextSpec {
 }
 
 /// The same, with nothing left open.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Next {
     pub on: Conditions,
     /// Attempts in all, the first among them; 0: every server once.
@@ -68,6 +68,17 @@ pub struct BadShare(String);
 impl NextSpec {
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// With these rules where it says nothing itself.
+    pub fn over(&self, base: &Next) -> Next {
+        Next {
+            on: self.on.unwrap_or(base.on),
+            tries: self.tries.unwrap_or(base.tries),
+            timeout: self.timeout.unwrap_or(base.timeout),
+            replay_buffer: self.replay_buffer.unwrap_or(base.replay_buffer),
+            budget: self.budget.unwrap_or(base.budget),
+        }
     }
 
     pub(super) fn resolve(&self, defaults: &Self) -> Next {
@@ -238,6 +249,14 @@ mod tests {
         assert_eq!(serde_json::to_string(&set).expect("it prints"), text);
         assert!(serde_json::from_str::<Conditions>(r#"["http_200"]"#).is_err());
         assert_eq!(Conditions::default().words().collect::<Vec<_>>(), ["error", "timeout"]);
+    }
+
+    #[test]
+    fn a_route_says_some_of_it_and_its_pool_the_rest() {
+        let pool = NextSpec { tries: Some(2), ..NextSpec::default() }.resolve(&NextSpec::default());
+        let route = NextSpec { on: Some(Conditions::NONE), ..NextSpec::default() };
+        assert_eq!(route.over(&pool), Next { on: Conditions::NONE, ..pool });
+        assert_eq!(NextSpec::default().over(&pool), pool);
     }
 
     #[test]
