@@ -185,8 +185,6 @@ fn label(host: Option<&Host>, path: &str) -> String {
     host.map_or_else(|| path.to_owned(), |Host(host, _)| format!("{host}{gap}{path}"))
 }
 
-}
-
 impl Path {
     fn any() -> Self {
         Self("/".into(), PathPattern::Prefix("/".into()))

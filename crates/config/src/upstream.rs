@@ -12,8 +12,6 @@ mod tunnel;
 
 use tidegate_model::{Name, Template, UpstreamSpec, upstream::TimeoutsSpec};
 
-pub(crate) use choice::names_a_token;
-
 use crate::{
     node::positive,
     place::{Place, Placed},

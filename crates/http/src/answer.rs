@@ -242,10 +242,9 @@ mod tests {
     fn a_route_says_what_it_says() {
         let said =
             Said { fields: vec![("X-A".into(), "1".into())], body: Some((&b"closed"[..]).into()) };
-        let answer = Answer { status: 299, keep_alive: true, to_head: false, said: Some(&said) };
-        let text = |answer| {
-            String::from_utf8(render(answer, &RequestId::random(1), "now").0).expect("text")
-        };
+        let answer =
+            Answer { status: 299, keep_alive: true, said: Some(&said), ..Answer::default() };
+        let text = |answer: Answer<'_>| rendered(&answer).0;
         assert_eq!(
             text(answer),
             "HTTP/1.1 299 \r\nDate: now\r\nX-A: 1\r\nContent-Length: 6\r\nConnection: keep-alive\r\n\r\nclosed"

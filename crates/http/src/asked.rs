@@ -10,7 +10,9 @@ use tidegate_worker::{MAX_TEXT, Record, RequestId, no_route};
 
 use crate::{
     begin::{Begun, Refused, Seen},
+    compress::Recoding,
     connection::Side,
+    guard::{self, Bar},
     identity::client_ip,
     leading::Led,
     said::Said,
@@ -101,11 +103,47 @@ impl<'r> Asked<'r> {
         let Some((label, route)) = snapshot.routes.find(&request) else {
             return Err(self.refuse(404, "no route", None));
         };
-        if encoded_slash && !route.allow_encoded_slash {
+        let job = if encoded_slash && !route.allow_encoded_slash {
             let refusal = Refusal::EncodedSlash;
-            return Err(self.refuse(refusal.status(), refusal.to_string(), Some(label)));
+            Err(self.refuse(refusal.status(), refusal.to_string(), Some(label)))
+        } else {
+            self.guarded(label, route, &path, || self.follow(snapshot, label, route, &path))
+        };
+        job.map_err(|mut refused| {
+            refused.policy.clone_from(&route.policy);
+            refused
+        })
+    }
+
+    /// Goes on with a request that its route takes.
+    fn guarded(
+        &self,
+        label: &Arc<str>,
+        route: &Route,
+        path: &[u8],
+        follow: impl FnOnce() -> Begun,
+    ) -> Begun {
+        let Some(policy) = &route.policy else { return follow() };
+        let held = guard::admit(policy, &self.variables(path, ""), self.started);
+        let held = held.map_err(|bar| self.barred(bar, label))?;
+        let mut job = follow()?;
+        (job.policy, job.held) = (Some(Arc::clone(policy)), held);
+        if !policy.compress.is_empty() {
+            let can_chunk = self.facts.version == Version::Http11;
+            job.recoding = Some(Recoding::asked(self.headers, &policy.compress, can_chunk));
         }
-        self.follow(snapshot, label, route, &path)
+        Ok(job)
+    }
+
+    /// The refusal of a request that its route does not take.
+    fn barred(&self, bar: Bar, label: &Arc<str>) -> Box<Refused> {
+        let mut refused = self.refuse(bar.status(), bar.reason(), Some(label));
+        refused.retry_after = bar.retry_after;
+        refused.seen.series.of(self.side.worker.index).barred(bar.by).add(1);
+        if let Some(record) = &mut refused.seen.record {
+            record.refused = Some(bar.by.label());
+        }
+        refused
     }
 
     /// Goes where the route leads.
@@ -199,6 +237,8 @@ impl<'r> Asked<'r> {
             to_head: self.facts.method == "HEAD",
             said: None,
             seen: self.seen(&route, self.side.worker.shared.table.nowhere()),
+            policy: None,
+            retry_after: None,
         })
     }
 }

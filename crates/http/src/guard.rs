@@ -104,6 +104,7 @@ mod tests {
             client: client.parse().ok(),
             id: &id,
             upstream: "",
+            encryption: None,
         };
         admit(policy, &variables, Instant::now())
     }

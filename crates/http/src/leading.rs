@@ -53,6 +53,9 @@ impl<'l> Led<'l, '_> {
             affinity: self.affinity(pool),
             edits: Filled::of(&route.response_headers, &answers),
             seen: asked.seen(label, &pool.live),
+            policy: None,
+            held: None,
+            recoding: None,
         }))
     }
 

@@ -239,10 +239,7 @@ impl Peer {
 impl Socket {
     /// The number of its descriptor, which was the lowest free one when it was made.
     pub fn number(&self) -> RawFd {
-        match self {
-            Self::Tcp(stream) => stream.as_raw_fd(),
-            Self::Unix(stream) => stream.as_raw_fd(),
-        }
+        self.as_fd().as_raw_fd()
     }
 
     /// The address the client connected to, when it is one.

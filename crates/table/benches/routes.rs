@@ -32,6 +32,7 @@ fn route(host: Option<&str>) -> Route {
         upgrade: Vec::new(),
         max_body: None,
         allow_encoded_slash: false,
+        policy: None,
     }
 }
 

@@ -129,6 +129,11 @@ impl<'s> Taken<'s> {
             rewritten: None,
             request_headers: HeaderChanges::of(&route.request_headers),
             response_headers: HeaderChanges::of(&route.response_headers),
+            protection: route
+                .policy
+                .as_ref()
+                .map(|policy| Protection::of(policy, variables))
+                .filter(Protection::is_some),
         };
         let template = match &route.action {
             Action::Upstream(upstream) => upstream,

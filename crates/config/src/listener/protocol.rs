@@ -60,7 +60,7 @@ pub(crate) enum Kind {
 }
 
 /// The keys that only some protocols have a use for, of `[[listener]]` and of its time-outs.
-pub(super) const KEYS: [(&str, &[Kind]); 10] = [
+pub(super) const KEYS: [(&str, &[Kind]); 11] = [
     ("accept_proxy", &[Kind::Http, Kind::Tcp]),
     ("limits", &[Kind::Http]),
     ("max_connections", &[Kind::Http, Kind::Tcp]),
