@@ -129,14 +129,16 @@ impl Reading {
         }
     }
 
-    fn finish(self, main: &Rc<Source>) -> Result<Loaded, Vec<Problem>> {
+    fn finish(mut self, main: &Rc<Source>) -> Result<Loaded, Vec<Problem>> {
+        self.draft.settle(&main.dir);
+        let tls = self.draft.tls_files();
         let mut config = match self.incomplete {
             true => Config::default(),
             false => self.draft.check(&self.report, |key| Place::start_of(main, key)),
         };
         config.files = self.files;
         let warnings = self.report.outcome()?;
-        Ok(Loaded { config, warnings, document: self.document.into_json() })
+        Ok(Loaded { config, warnings, document: self.document.into_json(), tls })
     }
 }
 

@@ -32,6 +32,7 @@ pub use hash::upstream_hash;
 pub use listener::{Limits, Listener, ListenerTimeouts, Protocol, SniRule, Tcp, Udp};
 pub use place::Problem;
 pub use process::{AccessFormat, AccessLog, Log, LogFormat, LogPath, Metrics, Process, Workers};
+pub use upstream::TlsFiles;
 
 /// A configuration that can be run.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// What the files say, as typed, in JSON; no secret is in it.
     pub document: String,
+    /// The files that connections to servers need, which nobody has looked at yet: by pool.
+    pub tls: Vec<TlsFiles>,
 }
 
 /// What all files together mean. `Default` is a process without listeners.

@@ -87,7 +87,7 @@ impl Place {
         Rc::ptr_eq(&self.source, &other.source) && self.offset == other.offset
     }
 
-    fn problem(&self, message: String) -> Problem {
+    pub(crate) fn problem(&self, message: String) -> Problem {
         let (line, column) = self.source.position(self.offset);
         Problem { file: self.source.name.clone(), line, column, key: self.key.clone(), message }
     }

@@ -31,7 +31,7 @@ const LATER_ROUTE: &[&str] = &[
     "timeouts",
 ];
 
-const LATER_POOL: &[&str] = &["protocol", "tls"];
+const LATER_POOL: &[&str] = &["protocol"];
 
 /// The message about `key` in a table of that kind, which knows the keys `known`.
 pub(crate) fn message(kind: &str, key: &str, known: &[&str]) -> String {
