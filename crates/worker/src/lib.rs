@@ -17,7 +17,7 @@ mod worker;
 
 pub use access::{AccessLog, Format, MAX_TEXT, Record};
 pub use carry::{Ends, Opened, carry};
-pub use dial::{announce, dial};
+pub use dial::{announce, dial, secure, unconnected};
 pub use door::{Door, Service, Stay};
 pub use identity::RequestId;
 pub use ledger::{Ledger, Tunnels};
