@@ -3,8 +3,7 @@
 use std::{path::Path, process::ExitCode, sync::Arc};
 
 use tidegate_config::{
-    Config, Dyups, ListenAddress, Listener, Loaded, Problem, Protocol, SniRule, Tcp, load,
-    upstream_hash,
+    Config, Dyups, ListenAddress, Listener, Loaded, Problem, Protocol, SniRule, Tcp, upstream_hash,
 };
 use tidegate_discover::{Resolver, Unresolved};
 use tidegate_model::{Template, UpstreamSpec, template::Variable};
@@ -13,11 +12,14 @@ use tidegate_stream::{Routing, UdpSettings};
 use tidegate_table::{FilePool, FileState, Routes};
 use tidegate_worker::{Limits, Settings, Timeouts};
 
-use crate::doors::{Engine, Speaks};
+use crate::{
+    doors::{Engine, Speaks},
+    secure,
+};
 
 /// `tidegate check`.
 pub(crate) fn check(path: &Path) -> ExitCode {
-    match load(path) {
+    match secure::load(path) {
         Ok(Loaded { config, warnings, .. }) => {
             print_all(&warnings, "warning: ");
             let (listeners, pools, routes) =

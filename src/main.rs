@@ -12,6 +12,7 @@ mod file;
 mod listeners;
 mod logging;
 mod reload;
+mod secure;
 mod told;
 mod workers;
 

@@ -10,11 +10,11 @@ use std::{
 use tidegate_admin::{
     Configuration, Fault, ListenerChanges, NotReloaded, Outcome, Reload, Reloaded, TableChange,
 };
-use tidegate_config::{Config, Loaded, Problem, load};
+use tidegate_config::{Config, Loaded, Problem};
 use tidegate_events::ListenerTurn;
 use tokio::sync::oneshot;
 
-use crate::{control::Control, facts::Listening, file, told};
+use crate::{control::Control, facts::Listening, file, secure, told};
 
 /// Somebody wants the file to be read again, and to know what came of it.
 pub(crate) struct Asked {
@@ -59,10 +59,10 @@ impl Control {
 
     async fn try_reload(&mut self, caller: String) -> Result<Reloaded, NotReloaded> {
         let path = self.path.clone().ok_or(NotReloaded::NoFile)?;
-        let read = tokio::task::spawn_blocking(move || load(&path));
+        let read = tokio::task::spawn_blocking(move || secure::load(&path));
         // It ends without a result only when it panicked, which has been logged.
         let read = read.await.map_err(|error| NotReloaded::of("file", error))?;
-        let Loaded { config, warnings, document } =
+        let Loaded { config, warnings, document, .. } =
             read.map_err(|problems| NotReloaded::Invalid(problems.iter().map(fault).collect()))?;
         for warning in &warnings {
             tracing::warn!("{warning}");
@@ -78,6 +78,7 @@ impl Control {
             NotReloaded::of(format!("listener \"{}\"", unbound.listener), unbound.error)
         })?;
         let done = self.table.reload(state, caller).await.map_err(NotReloaded::Table)?;
+        secure::refresh(&self.securing).await;
         let reloaded = Reloaded {
             generation: done.generation,
             durable: done.durable,
