@@ -21,7 +21,7 @@ use tidegate_health::Checks;
 use tidegate_model::Address;
 use tidegate_net::{Bound, Options as SocketOptions, bind, raise_limit};
 use tidegate_operate::Operate;
-use tidegate_pool::Budget;
+use tidegate_pool::{Budget, Securing};
 use tidegate_table::{Bounds, Options, Table};
 use tidegate_tunnel::Register;
 use tidegate_worker::{AccessLog, Format, ReplayMemory, Room, Shared};
@@ -34,7 +34,7 @@ use crate::{
     facts::{PANICS, Process, Registry},
     file,
     listeners::{Listeners, Unbound},
-    logging, told,
+    logging, secure, told,
     workers::{Order, Orders, Workers},
 };
 
@@ -65,7 +65,7 @@ pub(crate) enum Origin {
 pub(crate) fn run(origin: Origin) -> Result<ExitCode> {
     let mut secured = ByListener::new();
     let (config, configuration, path, guide) = match origin {
-        Origin::File(path) => match certificates::load(&path, &secured) {
+        Origin::File(path) => match secure::load(&path, &secured) {
             Ok((loaded, read)) => {
                 secured = read;
                 file::print_all(&loaded.warnings, "warning: ");
@@ -150,7 +150,10 @@ async fn start(
             anyhow::Error::new(error).context(what)
         })?;
     let resolver = Arc::new(Resolver::new());
-    let table = open_table(&config, &resolver, count).await?;
+    let securing = Securing::new(secure::base(path.as_deref()));
+    let table = open_table(&config, &resolver, count, &securing).await?;
+    tokio::spawn(secure::watch(Arc::clone(&securing)));
+    secure::forget_left(&table, &securing);
     let (access, access_thread) = open_access_log(&config)?;
     let (audit, audit_thread) = open_audit_log(&config)?;
     let events = Hub::new();
@@ -231,6 +234,7 @@ async fn start(
         process,
         orders,
         resolver,
+        securing,
         operate,
         admin,
         events,
@@ -252,7 +256,12 @@ async fn start(
 }
 
 /// Recovers what was changed before, and says what it found.
-async fn open_table(config: &Config, resolver: &Resolver, workers: usize) -> Result<Arc<Table>> {
+async fn open_table(
+    config: &Config,
+    resolver: &Resolver,
+    workers: usize,
+    securing: &Arc<Securing>,
+) -> Result<Arc<Table>> {
     let state = file::state(config, resolver).await;
     let state_dir = config.process.state_dir.clone();
     let history = &config.admin.history;
@@ -260,7 +269,8 @@ async fn open_table(config: &Config, resolver: &Resolver, workers: usize) -> Res
         count: usize::try_from(history.count).unwrap_or(usize::MAX),
         age: history.age.as_duration(),
     };
-    let options = Options { workers, state_dir, history };
+    let secures = Some(Arc::clone(securing) as _);
+    let options = Options { workers, state_dir, history, secures };
     let opened = tokio::task::spawn_blocking(move || Table::open(options, state)).await?;
     let (table, recovered) = opened?;
     if table.is_durable() {

@@ -4,7 +4,6 @@
 
 use std::{
     collections::HashMap,
-    path::Path,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, SystemTime},
 };
@@ -51,13 +50,9 @@ pub(crate) struct Watched {
     pub(crate) secured: Arc<Secured>,
 }
 
-/// Reads a configuration and the certificates that it names. What did not change since `before` is
-/// the same afterwards.
-///
-/// # Errors
-/// Everything that is wrong with it, by file and position.
-pub(crate) fn load(path: &Path, before: &ByListener) -> Result<(Loaded, ByListener), Vec<Problem>> {
-    let mut loaded = tidegate_config::load(path)?;
+/// Reads the certificates that a configuration names for its listeners. What did not change since
+/// `before` is the same afterwards. With everything that is wrong with them, by file and position.
+pub(crate) fn read(loaded: &mut Loaded, before: &ByListener) -> (ByListener, Vec<Problem>) {
     let (mut all, mut problems) = (ByListener::new(), Vec::new());
     for listener in &loaded.config.listeners {
         let (name, mentions) = (&listener.name, &loaded.mentions);
@@ -77,7 +72,7 @@ pub(crate) fn load(path: &Path, before: &ByListener) -> Result<(Loaded, ByListen
             }
         }
     }
-    if problems.is_empty() { Ok((loaded, all)) } else { Err(problems) }
+    (all, problems)
 }
 
 /// What is wrong with a file, at the place that names it.

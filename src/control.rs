@@ -12,6 +12,7 @@ use tidegate_config::Config;
 use tidegate_discover::Resolver;
 use tidegate_events::{Hub, ListenerTurn};
 use tidegate_operate::{Operate, Stopped};
+use tidegate_pool::Securing;
 use tidegate_table::Table;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -49,6 +50,7 @@ pub(crate) struct Control {
     pub(crate) process: Arc<Process>,
     pub(crate) orders: Orders,
     pub(crate) resolver: Arc<Resolver>,
+    pub(crate) securing: Arc<Securing>,
     pub(crate) operate: Arc<Operate>,
     pub(crate) admin: Arc<Admin>,
     pub(crate) events: Arc<Hub>,

@@ -13,13 +13,14 @@ use tidegate_table::{FilePool, FileState, Routes};
 use tidegate_worker::{Limits, Settings, Timeouts};
 
 use crate::{
-    certificates::{self, ByListener},
+    certificates::ByListener,
     doors::{Engine, Speaks},
+    secure,
 };
 
 /// `tidegate check`.
 pub(crate) fn check(path: &Path) -> ExitCode {
-    match certificates::load(path, &ByListener::new()) {
+    match secure::load(path, &ByListener::new()) {
         Ok((Loaded { config, warnings, .. }, _)) => {
             print_all(&warnings, "warning: ");
             let (listeners, pools, routes) =

@@ -13,6 +13,7 @@ mod file;
 mod listeners;
 mod logging;
 mod reload;
+mod secure;
 mod told;
 mod workers;
 

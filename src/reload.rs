@@ -15,7 +15,7 @@ use tidegate_events::ListenerTurn;
 use tidegate_model::Route;
 use tokio::sync::oneshot;
 
-use crate::{certificates, control::Control, facts::Listening, file, told};
+use crate::{control::Control, facts::Listening, file, secure, told};
 
 /// Somebody wants the file to be read again, and to know what came of it.
 pub(crate) struct Asked {
@@ -61,7 +61,7 @@ impl Control {
     async fn try_reload(&mut self, caller: String) -> Result<Reloaded, NotReloaded> {
         let path = self.path.clone().ok_or(NotReloaded::NoFile)?;
         let before = self.listeners.secured();
-        let read = tokio::task::spawn_blocking(move || certificates::load(&path, &before));
+        let read = tokio::task::spawn_blocking(move || secure::load(&path, &before));
         // It ends without a result only when it panicked, which has been logged.
         let read = read.await.map_err(|error| NotReloaded::of("file", error))?;
         let (Loaded { mut config, warnings, document, .. }, secured) =
@@ -82,6 +82,7 @@ impl Control {
                 NotReloaded::of(format!("listener \"{}\"", unbound.listener), unbound.error)
             })?;
         let done = self.table.reload(state, caller).await.map_err(NotReloaded::Table)?;
+        secure::refresh(&self.securing).await;
         let reloaded = Reloaded {
             generation: done.generation,
             durable: done.durable,

@@ -14,6 +14,7 @@ mod names;
 mod origin;
 mod process;
 mod script;
+mod secure;
 mod socket;
 
 use std::{
@@ -35,6 +36,7 @@ pub use message::{Head, Message};
 pub use origin::{Conn, Origin, SWITCHING, named_reply};
 pub use process::{Output, binary};
 pub use script::Script;
+pub use secure::{Authority, Guarded, Leaf};
 pub use socket::{Broken, Socket};
 
 /// How long anything may take before a test fails. Nothing should come near it.

@@ -23,7 +23,8 @@ mod checks; // probes of every kind, Tengine's cases C44 to C50 and H1 to H49, i
 mod names; // IPv6, host names at the start and on a timer
 mod next_upstream; // nginx's rules for going on to the next server, N1 to N27, bodies, budget
 mod pools; // round robin over all workers, down, backup, max_conns, failures, ip_hash
-mod retry; // which failures go on to the next server, and which do not
+mod retry;
+mod upstream_tls; // TLS to servers: who is believed, sessions, changes, C78 to C105 // which failures go on to the next server, and which do not
 
 // Connections that stay.
 mod causes; // why they end, and books that are in order at every look

@@ -170,7 +170,9 @@ pub(crate) fn refused(refused: &Refused) -> Problem {
         | Refused::GenerationNotFound { .. }
         | Refused::NotFound(_)
         | Refused::ServerNotFound { .. } => StatusCode::NOT_FOUND,
-        Refused::BadDrain { .. } | Refused::Invalid { .. } => StatusCode::BAD_REQUEST,
+        Refused::BadDrain { .. } | Refused::BadTls { .. } | Refused::Invalid { .. } => {
+            StatusCode::BAD_REQUEST
+        }
         Refused::KeyTaken => StatusCode::UNPROCESSABLE_ENTITY,
         Refused::LastServer { .. } | Refused::NobodyLeft(_) | Refused::ServerExists { .. } => {
             StatusCode::CONFLICT
@@ -181,6 +183,7 @@ pub(crate) fn refused(refused: &Refused) -> Problem {
     let problem = Problem::new(status, refused.to_string());
     match refused {
         Refused::BadDrain { field, reason } => problem.with_fault(*field, *reason),
+        Refused::BadTls { key, reason, .. } => problem.with_fault(format!("tls.{key}"), reason),
         _ => problem,
     }
 }

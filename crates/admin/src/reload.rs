@@ -107,6 +107,10 @@ impl From<NotReloaded> for Problem {
                 let field = format!("upstream.{pool}");
                 (StatusCode::UNPROCESSABLE_ENTITY, vec![Fault { field, reason }])
             }
+            NotReloaded::Table(Refused::BadTls { pool, key, reason }) => {
+                let field = format!("upstream.{pool}.tls.{key}");
+                (StatusCode::UNPROCESSABLE_ENTITY, vec![Fault { field, reason }])
+            }
             NotReloaded::Table(refused) => return json::refused(&refused),
         };
         let problem = Self::new(status, detail);

@@ -320,12 +320,13 @@ impl Live {
 
 /// Attempts that failed, as nginx counts failures.
 fn failures(cells: &ServerCells) -> u64 {
-    const FAILURES: [Attempt; 5] = [
+    const FAILURES: [Attempt; 6] = [
         Attempt::ConnectFailed,
         Attempt::ConnectTimedOut,
         Attempt::Failed,
         Attempt::Malformed,
         Attempt::TimedOut,
+        Attempt::TlsFailed,
     ];
     FAILURES.into_iter().map(|outcome| cells.attempt(outcome).value()).sum()
 }

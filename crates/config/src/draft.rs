@@ -1,7 +1,7 @@
 //! What the files say together, and what is only wrong between two places of them: things defined
 //! twice, names that do not exist, addresses that collide.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, path::Path};
 
 use tidegate_model::{Name, UpstreamSpec};
 
@@ -15,7 +15,7 @@ use crate::{
     process::{AccessLog, Log, Metrics, Process},
     reader::Reader,
     route::{Files, RouteDraft},
-    upstream::{self, PoolDraft},
+    upstream::{self, DefaultsDraft, PoolDraft, TlsFiles},
 };
 
 /// The content of all files.
@@ -26,7 +26,7 @@ pub(crate) struct Draft {
     metrics: Option<Placed<Metrics>>,
     log: Option<Placed<Log>>,
     access_log: Option<Placed<Option<AccessLog>>>,
-    upstream_defaults: Option<Placed<UpstreamSpec>>,
+    upstream_defaults: Option<Placed<DefaultsDraft>>,
     listeners: Vec<ListenerDraft>,
     routes: Vec<RouteDraft>,
     upstreams: Vec<PoolDraft>,
@@ -62,6 +62,20 @@ impl Draft {
             listener.files.iter().map(|file| Mention::new(name, file)).collect::<Vec<_>>()
         };
         self.listeners.iter().flat_map(of).collect()
+    }
+
+    /// From now on files of pools within `dir` are named by where they are in it.
+    pub(crate) fn settle(&mut self, dir: &Path) {
+        let defaults = self.upstream_defaults.iter_mut().map(|draft| &mut draft.value.spec);
+        let pools = self.upstreams.iter_mut().map(|pool| &mut pool.spec);
+        defaults.chain(pools).for_each(|spec| upstream::within(dir, spec));
+    }
+
+    /// The files that connections to servers need, by pool.
+    pub(crate) fn tls_files(&self) -> Vec<TlsFiles> {
+        let none = DefaultsDraft::default();
+        let defaults = self.upstream_defaults.as_ref().map_or(&none, |draft| &draft.value);
+        self.upstreams.iter().filter_map(|pool| pool.tls_files(defaults)).collect()
     }
 
     /// Checks what the sections mean together. `main` is where to complain about what is nowhere.
@@ -182,8 +196,21 @@ impl Draft {
             report.twice(again, first);
         }
         let none = UpstreamSpec::default();
-        let defaults = self.upstream_defaults.as_ref().map_or(&none, |spec| &spec.value);
+        let defaults = self.upstream_defaults.as_ref().map_or(&none, |draft| &draft.value.spec);
         self.upstreams.iter().for_each(|pool| pool.check(defaults, report));
+        let wants_tls = |name: &Name| {
+            let named = |pool: &&PoolDraft| pool.name.value == *name;
+            self.upstreams
+                .iter()
+                .find(named)
+                .is_some_and(|pool| pool.spec.resolve(defaults).tls.is_some())
+        };
+        let datagrams = self.listeners.iter().filter(|one| one.kind == Some(Kind::Udp));
+        for pool in
+            datagrams.flat_map(|listener| &listener.pools).filter(|pool| wants_tls(&pool.value))
+        {
+            report.error(pool.place.clone(), "this pool wants TLS, which datagrams cannot have");
+        }
     }
 
     fn build(self) -> Config {
@@ -195,7 +222,7 @@ impl Draft {
             access_log: self.access_log.and_then(|placed| placed.value),
             listeners: self.listeners.into_iter().filter_map(|draft| draft.listener).collect(),
             routes: self.routes.into_iter().filter_map(|draft| draft.route).collect(),
-            upstream_defaults: value_or_default(self.upstream_defaults),
+            upstream_defaults: value_or_default(self.upstream_defaults).spec,
             upstreams: self
                 .upstreams
                 .into_iter()

@@ -129,15 +129,16 @@ impl Reading {
         }
     }
 
-    fn finish(self, main: &Rc<Source>) -> Result<Loaded, Vec<Problem>> {
-        let mentions = self.draft.mentions();
+    fn finish(mut self, main: &Rc<Source>) -> Result<Loaded, Vec<Problem>> {
+        self.draft.settle(&main.dir);
+        let (mentions, tls) = (self.draft.mentions(), self.draft.tls_files());
         let mut config = match self.incomplete {
             true => Config::default(),
             false => self.draft.check(&self.report, |key| Place::start_of(main, key)),
         };
         config.files = self.files;
         let warnings = self.report.outcome()?;
-        Ok(Loaded { config, warnings, mentions, document: self.document.into_json() })
+        Ok(Loaded { config, warnings, mentions, document: self.document.into_json(), tls })
     }
 }
 

@@ -35,6 +35,7 @@ pub use listener::{
 };
 pub use place::Problem;
 pub use process::{AccessFormat, AccessLog, Log, LogFormat, LogPath, Metrics, Process, Workers};
+pub use upstream::TlsFiles;
 
 /// A configuration that can be run.
 #[derive(Clone, Debug)]
@@ -46,6 +47,8 @@ pub struct Loaded {
     pub mentions: Vec<Mention>,
     /// What the files say, as typed, in JSON; no secret is in it.
     pub document: String,
+    /// The files that connections to servers need, which nobody has looked at yet: by pool.
+    pub tls: Vec<TlsFiles>,
 }
 
 /// What all files together mean. `Default` is a process without listeners.

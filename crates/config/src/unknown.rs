@@ -8,7 +8,7 @@ const LATER: [(&str, &[&str]); 2] = [("listener", LATER_LISTENER), ("upstream", 
 
 const LATER_LISTENER: &[&str] = &["h2c"];
 
-const LATER_POOL: &[&str] = &["protocol", "tls"];
+const LATER_POOL: &[&str] = &["protocol"];
 
 /// The message about `key` in a table of that kind, which knows the keys `known`.
 pub(crate) fn message(kind: &str, key: &str, known: &[&str]) -> String {

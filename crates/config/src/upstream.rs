@@ -8,6 +8,7 @@ mod connect;
 mod retry;
 mod rules;
 mod server;
+mod tls;
 mod tunnel;
 
 use tidegate_model::{Name, Template, UpstreamSpec, upstream::TimeoutsSpec};
@@ -20,6 +21,16 @@ use crate::{
 
 pub(crate) use choice::names_a_token;
 pub(crate) use retry::next;
+use tls::TlsDraft;
+pub use tls::TlsFiles;
+pub(crate) use tls::within;
+
+/// `[upstream_defaults]`
+#[derive(Default)]
+pub(crate) struct DefaultsDraft {
+    pub(crate) spec: UpstreamSpec,
+    tls: Option<TlsDraft>,
+}
 
 /// One pool, with the places that checks against the defaults need.
 pub(crate) struct PoolDraft {
@@ -28,13 +39,15 @@ pub(crate) struct PoolDraft {
     servers: Place,
     hash_key: Place,
     check: Place,
+    tls: Option<TlsDraft>,
 }
 
 impl PoolDraft {
     /// `None` when its name is none.
     pub(crate) fn read(name: &Placed<String>, reader: &mut Reader<'_>) -> Option<Self> {
         let servers = reader.take_if("servers", server::some_primary);
-        let spec = UpstreamSpec { servers, ..settings(reader) };
+        let DefaultsDraft { spec, tls } = settings(reader);
+        let spec = UpstreamSpec { servers, ..spec };
         match Name::new(&name.value) {
             Ok(value) => Some(Self {
                 name: name.as_ref().map(|_| value),
@@ -42,6 +55,7 @@ impl PoolDraft {
                 servers: reader.place_of("servers"),
                 hash_key: reader.place_of("hash_key"),
                 check: reader.place_of("check"),
+                tls,
             }),
             Err(reason) => {
                 reader.report.error(name.place.clone(), reason);
@@ -49,16 +63,23 @@ impl PoolDraft {
             }
         }
     }
+
+    /// The files that its connections to servers need.
+    pub(crate) fn tls_files(&self, defaults: &DefaultsDraft) -> Option<TlsFiles> {
+        let tls = self.spec.resolve(&defaults.spec).tls?;
+        tls::files(&self.name.value, tls, self.tls.as_ref(), defaults.tls.as_ref())
+    }
 }
 
 /// What fills the gaps of every pool.
-pub(crate) fn defaults(reader: &mut Reader<'_>) -> UpstreamSpec {
+pub(crate) fn defaults(reader: &mut Reader<'_>) -> DefaultsDraft {
     reader.refuse("servers", "servers belong to one pool, in [upstream.NAME]");
     settings(reader)
 }
 
-fn settings(reader: &mut Reader<'_>) -> UpstreamSpec {
-    UpstreamSpec {
+fn settings(reader: &mut Reader<'_>) -> DefaultsDraft {
+    let tls = reader.table("tls", TlsDraft::read).map(|table| table.value);
+    let spec = UpstreamSpec {
         balance: reader.take("balance"),
         servers: None,
         keepalive: reader.take("keepalive"),
@@ -72,12 +93,14 @@ fn settings(reader: &mut Reader<'_>) -> UpstreamSpec {
         resolve_interval: reader.take_if("resolve_interval", positive),
         send_proxy: reader.take("send_proxy"),
         source: connect::source(reader),
+        tls: tls.as_ref().map(TlsDraft::spec),
         timeouts: reader.table("timeouts", timeouts).map(|t| t.value).unwrap_or_default(),
         next: reader.table("next", next).map(|t| t.value).unwrap_or_default(),
         eject: reader.table("eject", retry::eject).map(|t| t.value).unwrap_or_default(),
         check: reader.table("check", check::read).map(|table| table.value),
         tunnel: reader.table("tunnel", tunnel::read).map(|t| t.value).unwrap_or_default(),
-    }
+    };
+    DefaultsDraft { spec, tls }
 }
 
 pub(crate) fn timeouts(reader: &mut Reader<'_>) -> TimeoutsSpec {

@@ -47,7 +47,7 @@ upstream = "${nope}"
 
 [upstream."a b"]
 servers = ["1.2.3.4:99999", { weight = 70000 }]
-tls = { verify = true }
+protocol = "http2"
 "#;
     assert_eq!(
         problems(text),
@@ -64,7 +64,7 @@ tls = { verify = true }
             r#"t:17:12: upstream."a b".servers: "1.2.3.4:99999" is no server address: a port is a number from 1 to 65535"#,
             r#"t:17:29: upstream."a b".servers.address: this key is required"#,
             r#"t:17:40: upstream."a b".servers.weight: has to be from 0 to 65535"#,
-            r#"t:18:1: upstream."a b".tls: not available yet in this version"#,
+            r#"t:18:1: upstream."a b".protocol: not available yet in this version"#,
         ]
     );
 }
@@ -139,7 +139,7 @@ fn what_comes_later_says_so() {
     );
     for (text, key) in [
         ("upstream_defaults.protocol = 'http2'", "upstream_defaults.protocol"),
-        ("upstream.a.tls = {}", "upstream.a.tls"),
+        ("upstream.a.protocol = 'http2'", "upstream.a.protocol"),
     ] {
         let found = problem(text);
         assert!(found.ends_with(&format!("{key}: not available yet in this version")), "{found}");

@@ -33,6 +33,7 @@ impl Facts {
     pub(crate) fn asks_otherwise(&self, others: &Self) -> bool {
         self.epoch != others.epoch
             || self.server().target != others.server().target
+            || self.pool.upstream.tls != others.pool.upstream.tls
             || !self.check.asks_as(&others.check)
     }
 

@@ -6,6 +6,7 @@ mod grpc;
 mod http;
 #[cfg(test)]
 mod kit;
+mod secure;
 mod tcp;
 mod tls;
 mod websocket;
@@ -18,9 +19,11 @@ use tidegate_model::{
     upstream::{CheckKind, SendProxy},
 };
 use tidegate_net::{TlsInquiry, is_local_error};
-use tidegate_table::{Server, Target};
+use tidegate_table::{Pool, Server, Target};
 use tidegate_wire::proxy;
 use tokio::time::{Instant, timeout_at};
+
+use secure::Secure;
 
 /// What probes that name themselves say they are.
 const AGENT: &str = concat!("tidegate-check/", env!("CARGO_PKG_VERSION"));
@@ -56,6 +59,8 @@ pub(crate) struct Subject<'a> {
     target: Target,
     /// What it wants to be told before anything else.
     introduction: Option<proxy::Header>,
+    /// How the conversation is to be made secure.
+    secure: Option<Secure<'a>>,
 }
 
 impl Inquirer {
@@ -79,7 +84,15 @@ impl Inquirer {
         timeout_at(deadline, talk).await.unwrap_or_else(|_| late("connected, but no answer"))
     }
 
-    async fn talk(&self, socket: dial::Socket, subject: &Subject<'_>, deadline: Instant) -> Found {
+    async fn talk(
+        &self,
+        mut socket: dial::Socket,
+        subject: &Subject<'_>,
+        deadline: Instant,
+    ) -> Found {
+        if let Some(secure) = &subject.secure {
+            socket = Box::pin(secure.shake(socket)).await?;
+        }
         match subject.check.kind {
             CheckKind::Grpc => Box::pin(grpc::ask(dial::stream(socket), subject, deadline)).await,
             CheckKind::Http => http::ask(dial::stream(socket), subject).await,
@@ -113,7 +126,21 @@ impl<'a> Subject<'a> {
         };
         let version = version.filter(|_| check.port == 0);
         let introduction = version.map(|version| proxy::write(version, None));
-        Self { check, address: &server.spec.address, target, introduction }
+        Self { check, address: &server.spec.address, target, introduction, secure: None }
+    }
+
+    /// Over TLS, if its pool speaks that: what asks for an answer does, on the server's own port.
+    pub(crate) fn over(mut self, pool: &'a Pool, server: &'a Server) -> Self {
+        use CheckKind::{Grpc, Http, Websocket};
+        let asks = matches!(self.check.kind, Grpc | Http | Websocket) && self.check.port == 0;
+        let secure = |tls| Secure::new(pool, tls, server, self.check.kind);
+        self.secure = pool.upstream.tls.as_ref().filter(|_| asks).map(secure);
+        self
+    }
+
+    /// As URIs have it.
+    fn scheme(&self) -> &'static str {
+        if self.secure.is_some() { "https" } else { "http" }
     }
 
     /// What the server is called in the question: what the check says, else its address.

@@ -161,7 +161,9 @@ impl Watch {
         self.schedule.borrow_mut().begins(now);
         let facts = self.facts.borrow().clone();
         let confirms = facts.server().state.health.begin_probe();
-        let subject = Subject::new(facts.server(), &facts.check, facts.pool.upstream.send_proxy);
+        let (pool, server) = (&facts.pool, facts.server());
+        let subject = Subject::new(server, &facts.check, pool.upstream.send_proxy);
+        let subject = subject.over(pool, server);
         let found = tokio::select! {
             biased;
             () = self.until_asked_otherwise(&facts) => return,

@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    future::poll_fn,
+    future::{Future, poll_fn},
     pin::pin,
     sync::Arc,
     task::Poll,
@@ -11,15 +11,14 @@ use std::{
 
 use tidegate_h1::Conn;
 use tidegate_model::upstream::SendProxy;
-use tidegate_net::{ConnectError, Socket, Timer};
-use tidegate_pool::{Keep, Upstream};
+use tidegate_net::{ConnectError, Scratch, Socket};
+use tidegate_pool::{Keep, Upstream, Via, via};
 use tidegate_table::{Attempt, Pick, Pool};
 use tidegate_tunnel::Kind;
-use tidegate_worker::Worker;
 
 use crate::{
     begin::Job,
-    connection::{Client, Side},
+    connection::Client,
     exchange::{Answered, Exchange, Exchanged},
     going::{Going, Progress, Verdict, left_for},
     replay::Replay,
@@ -99,21 +98,18 @@ pub(crate) async fn attempt(
     if state.is_gone() {
         return Tried::Left;
     }
-    let kept = || client.side.worker.idle.borrow_mut().take(&pool.live, state.id());
+    let kept = || client.side.worker.idle.borrow_mut().take(&pool.live, state.id(), via(pool));
     // A connection that was introduced as one client's is not for another one.
     let introduces = pool.upstream.send_proxy != SendProxy::Off;
     let (mut upstream, reused) = match if fresh || introduces { None } else { kept() } {
         Some(upstream) => (upstream, true),
-        None => match Box::pin(dial(client, &this)).await {
-            Ok(socket) => (Upstream::new(socket), false),
+        None => match Box::pin(open(client, &this)).await {
+            Ok(upstream) => (upstream, false),
             Err(tried) => return tried,
         },
     };
     if state.is_gone() {
         return Tried::Left;
-    }
-    if introduces && let Err(tried) = told(client, &this, &mut upstream).await {
-        return tried;
     }
     let head: Cow<'_, [u8]> = job.head.for_server(pick.server.spec.address.as_str());
     let sending = Sending::new(&head, job.body, job.max_body, replay);
@@ -145,48 +141,55 @@ pub(crate) async fn attempt(
     }
 }
 
-/// A new connection, unless the client leaves meanwhile.
-async fn dial(client: &mut Client<'_>, this: &Try<'_>) -> Result<Socket, Tried> {
-    let Client { side: Side { worker, timer, .. }, conn } = client;
-    let mut connecting = pin!(connected(worker, timer, this));
-    poll_fn(|cx| match connecting.as_mut().poll(cx) {
-        Poll::Ready(connected) => Poll::Ready(connected),
-        Poll::Pending => conn.poll_gone(cx, &worker.scratch).map(|_| Err(Tried::ClientGone(None))),
+/// A new connection that has been told and agreed on what its pool wants, unless the client leaves
+/// meanwhile.
+async fn open(client: &mut Client<'_>, this: &Try<'_>) -> Result<Upstream, Tried> {
+    let Client { side, conn } = client;
+    let (worker, timer, scratch) = (side.worker, side.timer, &side.worker.scratch);
+    let (server, limit) = (this.pick.server, this.connect_timeout());
+    let dialing = tidegate_worker::dial(worker, this.pool, server, timer, limit);
+    let dialed = unless_gone(conn, scratch, dialing).await?;
+    let mut socket = dialed.map_err(|error| unconnected(this, &error))?;
+    if this.pick.lease.state().is_gone() {
+        return Err(Tried::Left);
+    }
+    if this.pool.upstream.send_proxy != SendProxy::Off {
+        let ends = side.from.addresses(&conn.end);
+        let told =
+            tidegate_worker::announce(this.pool, &mut socket, ends.as_ref(), timer, limit).await;
+        told.map_err(|error| unconnected(this, &error))?;
+    }
+    if this.pool.upstream.tls.is_none() {
+        return Ok(Upstream::new(socket, Via::default()));
+    }
+    let shaking = tidegate_worker::secure(worker, this.pool, server, socket, timer, limit);
+    let shaken = unless_gone(conn, scratch, shaking).await?;
+    let (socket, via) = shaken.map_err(|error| unconnected(this, &error))?;
+    Ok(Upstream::new(socket, via))
+}
+
+/// What comes of `work`, unless the client leaves before it is done.
+async fn unless_gone<T>(
+    conn: &mut Conn<Socket>,
+    scratch: &Scratch,
+    work: impl Future<Output = T>,
+) -> Result<T, Tried> {
+    let mut work = pin!(work);
+    poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Ok(done)),
+        Poll::Pending => conn.poll_gone(cx, scratch).map(|_| Err(Tried::ClientGone(None))),
     })
     .await
 }
 
-async fn connected(worker: &Worker, timer: &Timer, this: &Try<'_>) -> Result<Socket, Tried> {
-    tidegate_worker::dial(worker, this.pool, this.pick.server, timer, this.connect_timeout())
-        .await
-        .map_err(|error| unconnected(this, error))
-}
-
-/// Tells a new connection whom it is for.
-async fn told(
-    client: &mut Client<'_>,
-    this: &Try<'_>,
-    upstream: &mut Upstream,
-) -> Result<(), Tried> {
-    let Client { side, conn } = client;
-    let ends = side.from.addresses(&conn.end);
-    let (end, limit) = (&mut upstream.conn.end, this.connect_timeout());
-    tidegate_worker::announce(this.pool, end, ends.as_ref(), side.timer, limit)
-        .await
-        .map_err(|error| unconnected(this, error))
-}
-
-fn unconnected(this: &Try<'_>, error: ConnectError) -> Tried {
-    let cause = match error {
-        ConnectError::TimedOut(_) => Attempt::ConnectTimedOut,
-        ConnectError::Local(_) | ConnectError::Refused(_) => Attempt::ConnectFailed,
+fn unconnected(this: &Try<'_>, error: &ConnectError) -> Tried {
+    let cause = tidegate_worker::unconnected(error);
+    let verdict = match error {
+        ConnectError::Unready(_) => Verdict::Ends("no server of its pool can be asked"),
+        _ => this.going.after(cause, Progress { begun: false, spent: false }),
     };
-    let verdict = this.going.after(cause, Progress { begun: false, spent: false });
     let failure = Failure { cause, reason: error.to_string(), verdict };
-    match error {
-        ConnectError::Local(_) => Tried::Local(failure),
-        ConnectError::Refused(_) | ConnectError::TimedOut(_) => Tried::Failed(failure),
-    }
+    if error.is_ours() { Tried::Local(failure) } else { Tried::Failed(failure) }
 }
 
 fn keep(pool: &Pool) -> Keep {

@@ -295,7 +295,11 @@ impl<'c> Forwarding<'c> {
         pick.give_back();
         if side.worker.may_log(Line::Failure) {
             let (server, request) = (&**pick.lease.state().label(), self.job.seen.id.as_str());
-            tracing::error!(upstream = %self.job.pool.name, server, request, reason = &*failure.reason, "no connection for want of local resources");
+            let what = match failure.cause {
+                Attempt::TlsFailed => "no connection: the TLS of its pool cannot be used",
+                _ => "no connection for want of local resources",
+            };
+            tracing::error!(upstream = %self.job.pool.name, server, request, reason = &*failure.reason, "{what}");
         }
         self.tries.failed.add(pick.lease.state().id());
         self.go_on(pool, failure)

@@ -14,7 +14,9 @@ use crate::{
     Address, Name, ServerSpec, Size, Span, Template,
     drain::Rate,
     name::MAX_LEN,
-    upstream::{CloseCode, Condition, Conditions, ExpectBody, HashKey, Share, StatusPattern},
+    upstream::{
+        CloseCode, Condition, Conditions, ExpectBody, HashKey, ServerName, Share, StatusPattern,
+    },
 };
 
 /// 1 to 65535, without zeros in front.
@@ -84,6 +86,7 @@ written_as! {
         "^[1-9][0-9]{0,8}/[smh]$",
         &["200/s", "30/m"],
     );
+    ServerName => server_name();
     Share => text("A share in whole per cent, up to 1000%.", "^0*([0-9]{1,3}|1000)%$", &["20%"]);
     Size => text(
         "A number of bytes, or one with `k`, `m` or `g` (of 1,024).",
@@ -123,6 +126,18 @@ fn name() -> Object {
         &["chat"],
     );
     (name.min_length, name.max_length) = (Some(1), Some(MAX_LEN));
+    name
+}
+
+fn server_name() -> Object {
+    let host = r"(?![0-9.]+$)([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}";
+    let (ipv4, ipv6) = (format!(r"({OCTET}\.){{3}}{OCTET}"), ipv6());
+    let mut name = text(
+        "The name of a host, or an IP address, that a server's certificate has to be for.",
+        &format!("^({ipv4}|{ipv6}|{host})$"),
+        &["im.example.com", "10.0.0.1"],
+    );
+    name.max_length = Some(253);
     name
 }
 
@@ -186,7 +201,8 @@ mod tests {
         let schema = serde_json::to_value(schema).expect("JSON");
         let pattern = schema["pattern"].as_str().expect("a pattern");
         // The crate cannot look ahead; no text here is of those that differ without it.
-        let pattern = pattern.replace("(?![0-9.]+(:|$))", "").replace(r"(?!\{)", "([^{]|$)");
+        let pattern = pattern.replace("(?![0-9.]+(:|$))", "").replace("(?![0-9.]+$)", "");
+        let pattern = pattern.replace(r"(?!\{)", "([^{]|$)");
         let pattern = regex::Regex::new(&pattern).expect("a regular expression");
         for text in texts {
             let is_read = serde_json::from_value::<T>((*text).into()).is_ok();
@@ -224,6 +240,7 @@ mod tests {
         reads::<HashKey>(&["client_ip", "uri", "header:x", "cookie:a:b", "header:", "host", ""]);
         reads::<Name>(&["a", "Köln", "a b", "", "a\nb", "\u{85}"]);
         reads::<Rate>(&["200/s", "1/h", "999999999/m", "0/s", "+1/s", "1/d", "/s", ""]);
+        reads::<ServerName>(&["a", "a-b.c_d", "10.0.0.1", "::1", "a.", "a:1", "[::1]", "", "a b"]);
         reads::<Share>(&["0%", "20%", "1000%", "0020%", "1001%", "1.5%", "-1%", "%", "20"]);
         reads::<Size>(&["0", "64k", "1M", "999999g", "1kb", "1.5m", "k", "-1", ""]);
         reads::<Span>(&["0s", "250ms", "1h", "9999d", "10", "s", "1.5s", "-1s", "1 s", ""]);

@@ -88,6 +88,15 @@ impl Template {
         }
     }
 
+    /// The whole text, when every variable of it is known already.
+    pub fn fixed(&self) -> Option<String> {
+        let literal = |part: &Part| match part {
+            Part::Literal(text) => Some(text.clone()),
+            Part::Variable(..) => None,
+        };
+        self.parts.iter().map(literal).collect()
+    }
+
     /// The variable, when the template is that one alone and has no default.
     pub fn sole_variable(&self) -> Option<&Variable> {
         match &*self.parts {
@@ -203,8 +212,16 @@ mod tests {
         assert_eq!(render(Some("b")), "W_b-h");
         assert_eq!(render(None), "W_a-h");
         assert_eq!(render(Some("")), "W_a-h");
-        assert_eq!(template.literal(), None);
+        assert_eq!((template.literal(), template.fixed()), (None, None));
         assert_eq!(Template::parse("plain").expect("a template").literal(), Some("plain"));
+    }
+
+    #[test]
+    fn a_text_is_fixed_once_its_variables_are_bound() {
+        let mut template = Template::parse("a.${env:ZONE}.example").expect("a template");
+        assert_eq!(template.fixed(), None);
+        template.bind(|variable| matches!(variable, Variable::Env(_)).then(|| "b".into()));
+        assert_eq!(template.fixed().as_deref(), Some("a.b.example"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod check;
 mod eject;
 mod next;
 mod server;
+mod tls;
 mod tunnel;
 
 use std::{
@@ -28,6 +29,7 @@ pub use check::{Check, CheckKind, CheckSpec, CheckStart, ExpectBody, MIN_INTERVA
 pub use eject::{Eject, EjectSpec};
 pub use next::{Condition, Conditions, Next, NextSpec, Share};
 pub use server::{ServerChange, ServerSpec};
+pub use tls::{BadServerName, ServerName, Tls, TlsSpec};
 pub use tunnel::{BadCloseCode, CloseCode, OnRemove, Tunnel, TunnelSpec};
 
 /// A pool as defined: what is absent comes from `[upstream_defaults]`, then from the built-in values.
@@ -62,6 +64,9 @@ pub struct UpstreamSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<Ip>>)]
     pub source: Option<Vec<IpAddr>>,
+    /// `None`: not even the table is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSpec>,
     #[serde(skip_serializing_if = "TimeoutsSpec::is_empty")]
     pub timeouts: TimeoutsSpec,
     #[serde(skip_serializing_if = "NextSpec::is_empty")]
@@ -125,6 +130,8 @@ pub struct Upstream {
     pub send_proxy: SendProxy,
     /// Local addresses to connect from, in turn; empty: the system's choice.
     pub source: Vec<IpAddr>,
+    /// `None`: servers are spoken to in the clear.
+    pub tls: Option<Tls>,
 }
 
 /// What the host names of a pool were resolved to, by the text of the address.
@@ -142,6 +149,10 @@ impl UpstreamSpec {
         let checks_policy = |spec: &Self| {
             check.as_ref().and_then(|_| spec.check.as_ref()?.when_all_down).or(spec.when_all_down)
         };
+        let host_header = pick!(
+            host_header,
+            Template::parse("${header:host}").expect("the built-in template is one")
+        );
         Upstream {
             balance: pick!(balance, Balance::default()),
             servers: self.servers.clone().unwrap_or_default(),
@@ -150,10 +161,6 @@ impl UpstreamSpec {
             keepalive_timeout: pick!(keepalive_timeout, Span::from_secs(4)),
             keepalive_requests: pick!(keepalive_requests, 0),
             keepalive_time: pick!(keepalive_time, Span::from_secs(3_600)),
-            host_header: pick!(
-                host_header,
-                Template::parse("${header:host}").expect("the built-in template is one")
-            ),
             when_all_down: checks_policy(self)
                 .or_else(|| checks_policy(defaults))
                 .unwrap_or_default(),
@@ -169,6 +176,8 @@ impl UpstreamSpec {
             tunnel: self.tunnel.resolve(&defaults.tunnel),
             send_proxy: pick!(send_proxy, SendProxy::default()),
             source: pick!(source, Vec::new()),
+            tls: TlsSpec::resolve(self.tls.as_ref(), defaults.tls.as_ref(), &host_header),
+            host_header,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::{
     os::fd::AsFd,
     path::Path,
     pin::pin,
+    sync::Arc,
     task::Poll,
     time::Duration,
 };
@@ -16,7 +17,7 @@ use rustix::io::Errno;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, UnixStream};
 
-use crate::{End, Socket, Timer};
+use crate::{End, Socket, Timer, TlsClient, TlsError};
 
 /// The defaults of a listener's `tcp_keepalive` and `tcp_user_timeout`, towards servers.
 const KEEPALIVE: Duration = Duration::from_secs(60);
@@ -39,6 +40,30 @@ pub enum ConnectError {
     Refused(#[source] io::Error),
     #[error("no connection within {} ms", .0.as_millis())]
     TimedOut(Duration),
+    #[error("no TLS: {0}")]
+    Tls(String),
+    #[error("connected, but no TLS handshake within {} ms", .0.as_millis())]
+    TlsTimedOut(Duration),
+    /// It is known beforehand that there can be none. Never the server's failure.
+    #[error("{0}")]
+    Unready(Arc<str>),
+}
+
+impl ConnectError {
+    /// Whether it is a failure of ours, and tells nothing of the server.
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Self::Local(_) | Self::Unready(_))
+    }
+}
+
+/// How a connection is made secure.
+#[derive(Clone, Copy, Debug)]
+pub struct SecureBy<'a> {
+    pub client: &'a TlsClient,
+    /// Which name the server has to prove itself by.
+    pub name: &'a str,
+    /// Whose sessions may be taken up again.
+    pub sessions: &'a str,
 }
 
 /// Connects within `limit`, told by `timer`; from `source` if one is given, which has to be of the
@@ -78,11 +103,41 @@ pub async fn greet(
     within(timer, limit, writing).await
 }
 
+/// Shakes hands over a new connection, within what is left of the `limit` for connecting. Cancel safe:
+/// dropped, it closes the connection.
+///
+/// # Errors
+/// See [`ConnectError`].
+pub async fn secure(
+    socket: Socket,
+    by: SecureBy<'_>,
+    timer: &Timer,
+    limit: Duration,
+) -> Result<Socket, ConnectError> {
+    let shaking = socket.connect_tls(by.client, by.name, by.sessions);
+    match in_time(timer, shaking).await {
+        Some(Ok(socket)) => Ok(socket),
+        Some(Err(TlsError::Io(error))) if is_local_error(&error) => Err(ConnectError::Local(error)),
+        Some(Err(error)) => Err(ConnectError::Tls(error.to_string())),
+        None => Err(ConnectError::TlsTimedOut(limit)),
+    }
+}
+
 async fn within<T>(
     timer: &Timer,
     limit: Duration,
     work: impl Future<Output = io::Result<T>>,
 ) -> Result<T, ConnectError> {
+    match in_time(timer, work).await {
+        Some(Ok(done)) => Ok(done),
+        Some(Err(error)) if is_local_error(&error) => Err(ConnectError::Local(error)),
+        Some(Err(error)) => Err(ConnectError::Refused(error)),
+        None => Err(ConnectError::TimedOut(limit)),
+    }
+}
+
+/// `None`: the timer was faster.
+async fn in_time<T>(timer: &Timer, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     let done = poll_fn(|cx| {
         if let Poll::Ready(done) = work.as_mut().poll(cx) {
@@ -90,12 +145,7 @@ async fn within<T>(
         }
         timer.poll_expired(cx).map(|()| None)
     });
-    match done.await {
-        Some(Ok(done)) => Ok(done),
-        Some(Err(error)) if is_local_error(&error) => Err(ConnectError::Local(error)),
-        Some(Err(error)) => Err(ConnectError::Refused(error)),
-        None => Err(ConnectError::TimedOut(limit)),
-    }
+    done.await
 }
 
 async fn dial(place: Place<'_>, source: Option<IpAddr>) -> io::Result<Socket> {

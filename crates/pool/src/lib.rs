@@ -3,6 +3,8 @@
 //! while nothing was heard on it.
 #![forbid(unsafe_code)]
 
+mod secure;
+
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
@@ -17,6 +19,8 @@ use tidegate_h1::Conn;
 use tidegate_net::{End, Socket, coarse};
 use tidegate_table::{PoolLive, ServerState};
 
+pub use secure::{Secured, Securing, Unready, Via, client, http2_client, sessions_of, via};
+
 /// To find the least recently used connection of a pool, the oldest of so many servers are
 /// compared: exact up to that, a good guess above, and never a walk over thousands.
 const COMPARED: usize = 32;
@@ -28,6 +32,8 @@ pub struct Upstream<E = Socket> {
     /// By the coarse clock, as all times here.
     born: Duration,
     requests: u64,
+    /// By what rules it was made.
+    via: Via,
 }
 
 /// What a pool says of its idle connections.
@@ -74,8 +80,8 @@ struct Kept<E> {
 }
 
 impl<E: End> Upstream<E> {
-    pub fn new(end: E) -> Self {
-        Self { conn: Conn::new(end), born: coarse(), requests: 0 }
+    pub fn new(end: E, via: Via) -> Self {
+        Self { conn: Conn::new(end), born: coarse(), requests: 0, via }
     }
 }
 
@@ -106,15 +112,16 @@ impl<E: End> Idle<E> {
         Self { pools: HashMap::default(), budget }
     }
 
-    /// The connection to that server that was used last, if one is still good.
-    pub fn take(&mut self, live: &Arc<PoolLive>, server: u64) -> Option<Upstream<E>> {
+    /// The connection to that server that was used last, if one is still good and was made as one
+    /// would be made now.
+    pub fn take(&mut self, live: &Arc<PoolLive>, server: u64, via: Via) -> Option<Upstream<E>> {
         let pool = self.pools.get_mut(&key(live))?;
         let stack = pool.servers.get_mut(&server)?;
         let now = coarse();
         while let Some(mut kept) = stack.pop_back() {
             pool.count -= 1;
             self.budget.give_back(1);
-            if kept.until > now && kept.upstream.conn.is_quiet() {
+            if kept.until > now && kept.upstream.via == via && kept.upstream.conn.is_quiet() {
                 return Some(kept.upstream);
             }
         }
@@ -247,12 +254,17 @@ mod tests {
             let (near, far) = UnixStream::pair().expect("a pair");
             self.others.push(far);
             let fd = near.as_raw_fd();
-            self.idle.put(&self.live, server, Upstream::new(Socket::Unix(near)), keep);
+            self.idle.put(
+                &self.live,
+                server,
+                Upstream::new(Socket::Unix(near), Via::default()),
+                keep,
+            );
             fd
         }
 
         fn take(&mut self, server: &Arc<ServerState>) -> Option<i32> {
-            match self.idle.take(&self.live, server.id())?.conn.end {
+            match self.idle.take(&self.live, server.id(), Via::default())?.conn.end {
                 Socket::Unix(stream) => Some(stream.as_raw_fd()),
                 Socket::Tcp(_) | Socket::Tls(_) => None,
             }

@@ -7,7 +7,7 @@ use tidegate_model::Name;
 use tidegate_net::{ConnectError, Socket, coarse_millis};
 use tidegate_table::{Ask, Attempt, NoServer, Pick, Pool};
 use tidegate_tunnel::{Kind, Start};
-use tidegate_worker::{Ends, Line, Opened, announce, carry, dial};
+use tidegate_worker::{Ends, Line, Opened, announce, carry, dial, secure, unconnected};
 
 use crate::{
     connection::Client,
@@ -93,18 +93,11 @@ impl Forwarding {
         let state = pick.lease.state();
         let began = Instant::now();
         let limit = pool.upstream.connect_timeout.as_duration();
-        let mut server = {
-            let mut dialing = pin!(dial(worker, pool, pick.server, timer, limit));
-            let mut broken = pin!(socket.broken());
-            let dialed = poll_fn(|cx| match dialing.as_mut().poll(cx) {
-                Poll::Ready(dialed) => Poll::Ready(Some(dialed)),
-                Poll::Pending => broken.as_mut().poll(cx).map(|()| None),
-            });
-            match dialed.await {
-                Some(Ok(server)) => server,
-                Some(Err(error)) => return Tried::Failed(error),
-                None => return Tried::ClientGone,
-            }
+        let dialing = dial(worker, pool, pick.server, timer, limit);
+        let mut server = match unless_broken(socket, dialing).await {
+            Some(Ok(server)) => server,
+            Some(Err(error)) => return Tried::Failed(error),
+            None => return Tried::ClientGone,
         };
         if state.is_gone() {
             return Tried::Left;
@@ -112,9 +105,18 @@ impl Forwarding {
         let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         state.latency.observe(took, coarse_millis());
         let ends = from.addresses(socket);
-        match announce(pool, &mut server, ends.as_ref(), timer, limit).await {
-            Ok(()) => Tried::Connected(server),
-            Err(error) => Tried::Failed(error),
+        if let Err(error) = announce(pool, &mut server, ends.as_ref(), timer, limit).await {
+            return Tried::Failed(error);
+        }
+        if pool.upstream.tls.is_none() {
+            return Tried::Connected(server);
+        }
+        let shaking = secure(worker, pool, pick.server, server, timer, limit);
+        match unless_broken(socket, shaking).await {
+            Some(Ok(_)) if state.is_gone() => Tried::Left,
+            Some(Ok((server, _))) => Tried::Connected(server),
+            Some(Err(error)) => Tried::Failed(error),
+            None => Tried::ClientGone,
         }
     }
 
@@ -125,15 +127,15 @@ impl Forwarding {
         pick: &Pick<'_>,
         error: &ConnectError,
     ) -> Option<&'static str> {
-        let cause = match error {
-            ConnectError::TimedOut(_) => Attempt::ConnectTimedOut,
-            ConnectError::Local(_) | ConnectError::Refused(_) => Attempt::ConnectFailed,
-        };
+        let cause = unconnected(error);
         let state = pick.lease.state();
-        let ended = self.tries.failed(state, &pool.upstream.next, cause);
-        if matches!(error, ConnectError::Local(_)) {
+        let mut ended = self.tries.failed(state, &pool.upstream.next, cause);
+        if error.is_ours() {
             pick.give_back();
             self.log_local(pool, pick, error);
+            if matches!(error, ConnectError::Unready(_)) {
+                ended = Some("no server of its pool can be asked");
+            }
         } else {
             self.note(pool, pick, cause);
             let out = state.failed(&pick.server.spec, coarse_millis()) && !pool.is_single();
@@ -234,7 +236,21 @@ impl Forwarding {
     fn log_local(&self, pool: &Pool, pick: &Pick<'_>, error: &ConnectError) {
         if self.client.worker.may_log(Line::Failure) {
             let (server, request) = (&**pick.lease.state().label(), self.client.id.as_str());
-            tracing::error!(upstream = %pool.name, server, request, reason = %error, "no connection for want of local resources");
+            let what = match error {
+                ConnectError::Unready(_) => "no connection: the TLS of its pool cannot be used",
+                _ => "no connection for want of local resources",
+            };
+            tracing::error!(upstream = %pool.name, server, request, reason = %error, "{what}");
         }
     }
+}
+
+/// What comes of `work`, unless the client breaks off before it is done.
+async fn unless_broken<T>(client: &Socket, work: impl Future<Output = T>) -> Option<T> {
+    let (mut work, mut broken) = (pin!(work), pin!(client.broken()));
+    let done = poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => broken.as_mut().poll(cx).map(|()| None),
+    });
+    done.await
 }

@@ -17,6 +17,7 @@ use crate::{
     history::Bounds,
     pool::{Pool, Source},
     routes::Routes,
+    secure::Secures,
 };
 
 /// How a table is opened.
@@ -28,6 +29,8 @@ pub struct Options {
     pub state_dir: Option<PathBuf>,
     /// How far back generations are remembered.
     pub history: Bounds,
+    /// Who makes connections to servers secure; `None`: no pool can have TLS.
+    pub secures: Option<Arc<dyn Secures>>,
 }
 
 /// What the configuration file says of pools and routes.
@@ -221,6 +224,9 @@ pub enum Refused {
     /// What is wrong with an order to drain, and with which part of it.
     #[error("{reason}")]
     BadDrain { field: &'static str, reason: &'static str },
+    /// A file that TLS to its servers needs cannot be used.
+    #[error("upstream \"{pool}\": tls.{key}: {reason}")]
+    BadTls { pool: Name, key: &'static str, reason: String },
     #[error("the table no longer takes changes: its journal has stopped")]
     Closed,
     #[error("there is no drain {0}")]

@@ -4,7 +4,7 @@
 mod drains;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -50,6 +50,8 @@ pub(crate) struct Staged {
     pub(crate) turning: Vec<(Arc<ServerState>, Turning)>,
     pub(crate) added: usize,
     pub(crate) drains_changed: bool,
+    /// Pools with TLS that is not as it was: it is yet to be made.
+    pub(crate) unsecured: BTreeMap<Arc<str>, Arc<Pool>>,
 }
 
 /// What a change of its pool begins for a server that stays.
@@ -107,6 +109,7 @@ impl<'d> Stage<'d> {
             turning: Vec::new(),
             added: 0,
             drains_changed: false,
+            unsecured: BTreeMap::new(),
         };
         Self {
             generation: snapshot.generation + 1,
@@ -246,7 +249,23 @@ impl<'d> Stage<'d> {
         }
         self.staged.head.next_order =
             self.staged.head.next_order.max(definition.order.saturating_add(1));
-        self.snapshot.pools.insert(key, Arc::new(pool));
+        let pool = Arc::new(pool);
+        self.keep_secure(&key, previous.as_deref(), &pool);
+        self.snapshot.pools.insert(key, pool);
+    }
+
+    /// A pool keeps what it has for TLS as long as its settings stay; else there is work to do.
+    fn keep_secure(&mut self, key: &Arc<str>, previous: Option<&Pool>, pool: &Arc<Pool>) {
+        // Of a pool that was built twice for one change, only the last one counts.
+        self.staged.unsecured.remove(key);
+        if pool.upstream.tls.is_none() {
+            return;
+        }
+        let same = previous.filter(|previous| previous.upstream.tls == pool.upstream.tls);
+        match same.and_then(Pool::secure) {
+            Some(secure) => pool.become_secure(Arc::clone(secure)),
+            None => drop(self.staged.unsecured.insert(Arc::clone(key), Arc::clone(pool))),
+        }
     }
 
     fn parts(
@@ -279,6 +298,7 @@ impl<'d> Stage<'d> {
             for server in &pool.servers {
                 self.leave(&key, server, pool.upstream.tunnel);
             }
+            self.staged.unsecured.remove(&key);
             self.staged.changed.push(pool.name.clone());
         }
     }

@@ -22,6 +22,7 @@ mod published;
 mod recovery;
 mod reload;
 mod routes;
+mod secure;
 mod snapshot;
 mod state;
 mod tried;
@@ -39,12 +40,14 @@ pub use health::{Ailment, Checked, Health, Probed, Turned};
 pub use history::{Bounds, Page, Past, PastPool};
 pub use journal::record::Unreadable;
 pub use live::{
-    Attempt, Barred, Close, PoolCells, PoolLive, RequestCells, Series, SeriesKey, ServerCells,
+    Attempt, Barred, Close, Handshake, PoolCells, PoolLive, RequestCells, Series, SeriesKey,
+    ServerCells,
 };
 pub use pool::{Ask, NoServer, Parts, Pick, Pool, Server, Source, Standing, Target};
 pub use published::{ChangeTotals, Committed, Outcome, Reader};
 pub use recovery::{OpenError, Recovered};
 pub use routes::{Mismatch, Request, Routes};
+pub use secure::{BadFile, Secure, Secures};
 pub use snapshot::{Filed, Pools, Snapshot};
 pub use state::{Lease, ServerState};
 pub use tried::Tried;

@@ -38,10 +38,12 @@ pub enum Attempt {
     /// A kept connection turned out to be dead; the server is not blamed.
     Stale,
     TimedOut,
+    /// A connection, but no TLS over it: a handshake that failed, or a certificate of somebody else's.
+    TlsFailed,
 }
 
 impl Attempt {
-    pub const ALL: [(Self, &'static str); 16] = [
+    pub const ALL: [(Self, &'static str); 17] = [
         (Self::Answered, "answered"),
         (Self::Cancelled, "cancelled"),
         (Self::ConnectFailed, "connect_failed"),
@@ -58,11 +60,26 @@ impl Attempt {
         (Self::Malformed, "malformed"),
         (Self::Stale, "stale"),
         (Self::TimedOut, "timeout"),
+        (Self::TlsFailed, "tls_failed"),
     ];
 
     pub fn label(self) -> &'static str {
         Self::ALL[self as usize].1
     }
+}
+
+/// How a TLS handshake with a server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handshake {
+    Failed,
+    Full,
+    /// A session from before was taken up again.
+    Resumed,
+}
+
+impl Handshake {
+    pub const ALL: [(Self, &'static str); 3] =
+        [(Self::Failed, "failed"), (Self::Full, "full"), (Self::Resumed, "resumed")];
 }
 
 /// Why a tunnel ended.
@@ -140,6 +157,7 @@ pub struct PoolCells {
     /// From the pick to the answer's head, of the last attempt.
     pub upstream_seconds: Histogram,
     retries: [Counter; Attempt::ALL.len()],
+    handshakes: [Counter; Handshake::ALL.len()],
     /// First attempts, by second.
     recent: Recent,
     /// Retries because of a status or time-out, by second.
@@ -164,6 +182,11 @@ impl PoolCells {
     /// Attempts that were followed by another, by what ended them.
     pub fn retries(&self, cause: Attempt) -> &Counter {
         &self.retries[cause as usize]
+    }
+
+    /// TLS handshakes with its servers, by how they ended.
+    pub fn handshakes(&self, outcome: Handshake) -> &Counter {
+        &self.handshakes[outcome as usize]
     }
 }
 
@@ -300,6 +323,7 @@ mod tests {
     fn labels_stand_at_the_index_of_their_variant() {
         assert!(Attempt::ALL.iter().enumerate().all(|(at, (outcome, _))| *outcome as usize == at));
         assert!(Barred::ALL.iter().enumerate().all(|(at, (by, _))| *by as usize == at));
+        assert!(Handshake::ALL.iter().enumerate().all(|(at, (how, _))| *how as usize == at));
         assert!(Close::ALL.iter().enumerate().all(|(at, (cause, _))| *cause as usize == at));
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use tidegate_model::{
     Balance, Name, Resolved, UpstreamSpec,
     address::Place,
-    upstream::{EjectSpec, NextSpec, TimeoutsSpec, TunnelSpec},
+    upstream::{EjectSpec, NextSpec, TimeoutsSpec, TlsSpec, TunnelSpec},
 };
 
 use crate::{
@@ -89,6 +89,10 @@ pub(crate) fn check(definition: &Definition, defaults: &UpstreamSpec) -> Result<
     let servers = spec.servers.as_deref().unwrap_or_default();
     if !servers.is_empty() && servers.iter().all(|server| server.backup) {
         return invalid("no servers besides backup servers".into());
+    }
+    if let Some(key) = spec.tls.as_ref().and_then(TlsSpec::half_a_pair) {
+        let reason = "cert and key go together: this one is missing".to_owned();
+        return Err(Refused::BadTls { pool: name.clone(), key, reason });
     }
     let balance = spec.balance.or(defaults.balance).unwrap_or_default();
     if balance == Balance::IpHash && servers.iter().any(|server| server.backup) {
@@ -223,6 +227,7 @@ fn overlay(base: &UpstreamSpec, patch: UpstreamSpec) -> UpstreamSpec {
         resolve_interval,
         send_proxy,
         source,
+        tls,
         timeouts: TimeoutsSpec { connect, send, read },
         next: NextSpec { on, tries, timeout, replay_buffer, budget },
         eject: EjectSpec { consecutive_5xx, latency_factor, base: eject_base, max_share },
@@ -243,6 +248,7 @@ fn overlay(base: &UpstreamSpec, patch: UpstreamSpec) -> UpstreamSpec {
         resolve_interval: resolve_interval.or(base.resolve_interval),
         send_proxy: send_proxy.or(base.send_proxy),
         source: source.or_else(|| base.source.clone()),
+        tls: tls.or_else(|| base.tls.clone()),
         timeouts: TimeoutsSpec {
             connect: connect.or(base.timeouts.connect),
             send: send.or(base.timeouts.send),

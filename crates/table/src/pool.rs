@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -23,6 +23,7 @@ use crate::{
     affinity::{Affinity, token},
     drain::Drain,
     live::PoolLive,
+    secure::Secure,
     state::{Lease, ServerState},
     tried::Tried,
 };
@@ -62,6 +63,8 @@ pub struct Pool {
     single: bool,
     /// When all servers were last looked at and none was well.
     nobody_well_at: AtomicU64,
+    /// There from the moment on at which anybody else sees the pool, if it is to have TLS.
+    secure: OnceLock<Secure>,
 }
 
 /// Above so many servers a pool remembers for a moment that none is well.
@@ -79,6 +82,9 @@ pub struct Server {
     pub state: Arc<ServerState>,
     /// The drain that keeps it out of rotation.
     pub draining: Option<u64>,
+    /// The generation that last changed its definition: what was agreed on with it before is of no
+    /// use any more.
+    pub since: u64,
 }
 
 /// Where to connect to.
@@ -162,10 +168,11 @@ impl Pool {
     pub fn build(parts: Parts, mut state: impl FnMut(&str, u32) -> Arc<ServerState>) -> Self {
         let draining: HashMap<&str, u64> =
             parts.drains.iter().map(|drain| (&*drain.spec.server, drain.id)).collect();
-        let server = |Entry { spec, key, ordinal, target }: Entry<'_>| {
+        let server = |Entry { spec, definition, key, ordinal, target }: Entry<'_>| {
             let state = state(&key, ordinal);
             let draining = draining.get(&**state.label()).copied();
-            Server { spec: spec.clone(), key, ordinal, target, state, draining }
+            let since = parts.since.get(definition).copied().unwrap_or(parts.generation);
+            Server { spec: spec.clone(), key, ordinal, target, state, draining, since }
         };
         let entries = entries(&parts.upstream.servers, &parts.resolved);
         let servers: Vec<Server> = entries.into_iter().map(server).collect();
@@ -189,7 +196,20 @@ impl Pool {
             backup,
             single,
             nobody_well_at: AtomicU64::new(0),
+            secure: OnceLock::new(),
         }
+    }
+
+    /// What its connections are made secure with. One that is to have TLS and has nothing here must
+    /// not be connected to.
+    pub fn secure(&self) -> Option<&Secure> {
+        self.secure.get()
+    }
+
+    /// Gives it what it needs for TLS, once.
+    pub(crate) fn become_secure(&self, secure: Secure) {
+        // Of two that were made by the same settings one is as good as the other.
+        let _ = self.secure.set(secure);
     }
 
     /// Whether nginx's exception for a single server applies: exactly one primary address and no

@@ -20,7 +20,7 @@ use crate::{
     change::{Applied, Change, FileState, Options, Origin, Refused, Reloaded},
     departed::{Departed, Departure},
     head::Head,
-    history::{Bounds, Entry, History},
+    history::{Entry, History},
     journal::{
         disk::{Directory, Disk},
         record::Changed,
@@ -30,6 +30,7 @@ use crate::{
     published::{By, ChangeTotals, Committed, Proposal, Published, Reader},
     recovery::{self, Book, OpenError, Recovered},
     reload::{First, Rebuilt, first, rebuild},
+    secure::{Secures, secure_all},
     snapshot::Snapshot,
     state::ServerState,
 };
@@ -42,6 +43,7 @@ pub struct Table {
     history: Arc<History>,
     nowhere: Arc<PoolLive>,
     workers: usize,
+    secures: Option<Arc<dyn Secures>>,
 }
 
 impl Table {
@@ -56,15 +58,15 @@ impl Table {
             Some(dir) => Some(Box::new(Directory::open(dir)?) as Box<dyn Disk>),
             None => None,
         };
-        Self::open_on(disk, options.workers, options.history, &file)
+        Self::open_on(disk, options, &file)
     }
 
     pub(crate) fn open_on(
         disk: Option<Box<dyn Disk>>,
-        workers: usize,
-        bounds: Bounds,
+        options: Options,
         file: &FileState,
     ) -> Result<(Arc<Self>, Recovered), OpenError> {
+        let Options { workers, history: bounds, secures, .. } = options;
         let begun = Instant::now();
         let dir = disk.as_ref().map(|disk| disk.dir().to_owned());
         let (book, mut log) = match disk {
@@ -88,11 +90,12 @@ impl Table {
             }
         }
         let snapshot = Arc::clone(&head.snapshot);
+        secure_all(snapshot.pools.values(), secures.as_deref());
         let published = Arc::new(Published::new(Arc::clone(&snapshot), departed, log.is_some()));
         let newest = Arc::new(Mutex::new(head.clone()));
         let journal = log.map(|log| Journal::start(log, &newest, head, &published)).transpose()?;
         let nowhere = Arc::new(PoolLive::new(workers));
-        let table = Self { head: newest, journal, published, history, nowhere, workers };
+        let table = Self { head: newest, journal, published, history, nowhere, workers, secures };
         let recovered = Recovered {
             dir,
             pools: snapshot.pools.len(),
@@ -127,6 +130,7 @@ impl Table {
         let begun = Instant::now();
         let (head, operations) = self.expand(head, &change).await.inspect_err(refused)?;
         let planned = self.stage(&head, change, operations).inspect_err(refused)?;
+        let planned = self.secured(planned).await.inspect_err(refused)?;
         let Planned { staged, record } = planned;
         let payload: Arc<[u8]> = record.payload().into();
         let proposal = Proposal { staged, by: By::of(&record), begun };
@@ -146,8 +150,14 @@ impl Table {
         let room = self.room().await?;
         let head = Arc::clone(&self.head).lock_owned().await;
         let (published, workers) = (Arc::clone(&self.published), self.workers);
+        let secures = self.secures.clone();
         let build = move || {
-            let rebuilt = rebuild(&head, &file, caller, &published, workers);
+            let mut rebuilt = rebuild(&head, &file, caller, &published, workers);
+            if let Ok(Some(Rebuilt { proposal, .. })) = &rebuilt
+                && let Err(refused) = proposal.staged.secure(secures.as_deref())
+            {
+                rebuilt = Err(refused);
+            }
             (head, rebuilt)
         };
         let (head, rebuilt) = on_a_thread(build).await?;

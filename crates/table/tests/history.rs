@@ -80,7 +80,12 @@ fn what_is_not_remembered_is_said_so() {
 fn old_files_are_kept_as_long_as_they_are_needed() {
     let dir = dir();
     let bounds = Bounds { count: 300, age: Duration::from_hours(1) };
-    let options = || Options { workers: 1, state_dir: Some(dir.path().into()), history: bounds };
+    let options = || Options {
+        workers: 1,
+        state_dir: Some(dir.path().into()),
+        history: bounds,
+        ..Options::default()
+    };
     let reason = Some("x".repeat(16 * 1024));
     for opening in 0..3 {
         let table = Table::open(options(), FileState::default()).expect("it opens").0;

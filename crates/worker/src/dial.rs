@@ -1,13 +1,14 @@
 //! Connecting to a server, the same for every engine: from the pool's own addresses in turn, with
-//! idle connections given up when descriptors or ports run out, and with word of the client in front
-//! of everything else where the pool wants it.
+//! idle connections given up when descriptors or ports run out, with word of the client in front of
+//! everything else where the pool wants it, and over TLS where it wants that.
 
 use std::time::Duration;
 
 use rustix::io::Errno;
 use tidegate_model::upstream::SendProxy;
-use tidegate_net::{ConnectError, Place, Socket, Timer, connect, greet};
-use tidegate_table::{Pool, Server, Target};
+use tidegate_net::{ConnectError, Place, SecureBy, Socket, Timer, connect, greet};
+use tidegate_pool::{Unready, Via, sessions_of};
+use tidegate_table::{Attempt, Handshake, Pool, Server, Target};
 use tidegate_wire::proxy::{self, Addresses, Version};
 
 use crate::worker::Worker;
@@ -67,4 +68,44 @@ pub async fn announce(
     };
     let header = proxy::write(version, client);
     greet(server, header.as_bytes(), timer, limit).await
+}
+
+/// Shakes hands over a new connection, if its pool wants TLS, within what connecting has left of its
+/// `limit`. With what the connection is to remember of how it was made. Cancel safe: dropped, it closes
+/// the connection.
+///
+/// # Errors
+/// See [`ConnectError`].
+pub async fn secure(
+    worker: &Worker,
+    pool: &Pool,
+    server: &Server,
+    socket: Socket,
+    timer: &Timer,
+    limit: Duration,
+) -> Result<(Socket, Via), ConnectError> {
+    let made = tidegate_pool::client(pool);
+    let made = made.map_err(|Unready(reason)| ConnectError::Unready(reason))?;
+    let (Some(tls), Some((client, via))) = (&pool.upstream.tls, made) else {
+        return Ok((socket, Via::default()));
+    };
+    let (name, sessions) = (tls.name_of(&server.spec.address), sessions_of(server));
+    let by = SecureBy { client: &client, name: &name, sessions: &sessions };
+    let shaken = Box::pin(tidegate_net::secure(socket, by, timer, limit)).await;
+    let outcome = match &shaken {
+        Ok(socket) if socket.tls().is_some_and(|facts| facts.resumed) => Handshake::Resumed,
+        Ok(_) => Handshake::Full,
+        Err(_) => Handshake::Failed,
+    };
+    pool.live.cells.of(worker.index).handshakes(outcome).add(1);
+    Ok((shaken?, via))
+}
+
+/// What an attempt is counted as that ended without a connection.
+pub fn unconnected(error: &ConnectError) -> Attempt {
+    match error {
+        ConnectError::TimedOut(_) | ConnectError::TlsTimedOut(_) => Attempt::ConnectTimedOut,
+        ConnectError::Local(_) | ConnectError::Refused(_) => Attempt::ConnectFailed,
+        ConnectError::Tls(_) | ConnectError::Unready(_) => Attempt::TlsFailed,
+    }
 }

@@ -65,6 +65,15 @@ impl Origin {
         Self::run(place, take, script)
     }
 
+    /// The same, where somebody else takes the connections.
+    pub fn taking(
+        address: SocketAddr,
+        take: impl Fn() -> std::io::Result<Socket> + Send + 'static,
+        script: impl Fn(&mut Conn) + Send + Sync + 'static,
+    ) -> Self {
+        Self::run(Place::Tcp(address), take, script)
+    }
+
     /// The same on a unix socket.
     pub fn unix(path: &Path, script: impl Fn(&mut Conn) + Send + Sync + 'static) -> Self {
         let listener = UnixListener::bind(path).unwrap();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tidegate_metrics::{Counter, Histogram, Totals};
-use tidegate_table::{Attempt, Barred, PoolCells, PoolLive};
+use tidegate_table::{Attempt, Barred, Handshake, PoolCells, PoolLive};
 
 use super::{
     page::{Page, Samples},
@@ -31,6 +31,7 @@ pub(super) fn families(page: &mut Page, listed: &Listed, nowhere: &PoolLive) {
     );
     retries(page, &named);
     refusals(page, &named);
+    handshakes(page, &named);
 }
 
 fn requests(page: &mut Page, pools: &[Named<'_>]) {
@@ -117,6 +118,21 @@ fn refusals(page: &mut Page, pools: &[Named<'_>]) {
         "tidegate_ejections_total",
         "Servers taken out of rotation for their answers.",
         |samples| by_pool(samples, pools, PoolLive::ejections),
+    );
+}
+
+fn handshakes(page: &mut Page, pools: &[Named<'_>]) {
+    page.counter(
+        "tidegate_upstream_tls_handshakes_total",
+        "TLS handshakes with servers, by how they ended.",
+        |samples| {
+            for (upstream, live) in pools {
+                for (outcome, word) in Handshake::ALL {
+                    let count = live.cells.sum(|cells| cells.handshakes(outcome).value());
+                    samples.count_some(&[("upstream", upstream), ("outcome", word)], count);
+                }
+            }
+        },
     );
 }
 

@@ -16,6 +16,9 @@ impl PoolDraft {
             report.warn(self.hash_key.clone(), message);
         }
         self.check_probes(defaults, report);
+        if let Some(tls) = &self.tls {
+            tls.warn(self.spec.resolve(defaults).tls.as_ref(), report);
+        }
     }
 
     fn check_servers(&self, balance: Balance, report: &Report) {

@@ -1,5 +1,5 @@
 //! `grpc`: the standard health protocol (`grpc.health.v1.Health/Check`) over HTTP/2 with prior
-//! knowledge. Its two messages have one field each, so they are written and read here by hand.
+//! knowledge, or over TLS. Its two messages have one field each, so they are written and read here by hand.
 
 use std::{cell::RefCell, error::Error, pin::pin, rc::Rc};
 
@@ -62,7 +62,8 @@ pub(super) async fn ask(stream: Stream, subject: &Subject<'_>, deadline: Instant
 
 fn request(subject: &Subject<'_>) -> Result<Request<Full<Bytes>>, Fault> {
     let authority = subject.authority();
-    let uri = Uri::builder().scheme("http").authority(authority).path_and_query(METHOD).build();
+    let uri =
+        Uri::builder().scheme(subject.scheme()).authority(authority).path_and_query(METHOD).build();
     let uri = uri.map_err(|error| Fault::check(format_args!("\"{authority}\": {error}")))?;
     let millis = subject.check.timeout.as_millis().min(MOST_MILLIS);
     let mut request = Request::post(uri)

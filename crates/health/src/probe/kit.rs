@@ -74,6 +74,7 @@ impl Asking {
             state: Arc::new(ServerState::new(&name, address.as_str(), 0, 1)),
             spec: ServerSpec::new(address),
             draining: None,
+            since: 0,
         };
         Self { check: check(kind), send_proxy: SendProxy::Off, server }
     }

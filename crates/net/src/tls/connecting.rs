@@ -88,6 +88,12 @@ impl TlsClient {
         self.0.seen.iter().any(Seen::is_stale)
     }
 
+    /// The sessions of servers by which `is_gone` holds are not taken up again.
+    pub fn forget(&self, is_gone: impl Fn(&str) -> bool) {
+        let mut known = self.0.by_server.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|server, _| !is_gone(server));
+    }
+
     /// The configuration that remembers this server's sessions.
     pub(super) fn config(&self, server: &str) -> Arc<ClientConfig> {
         let mut known = self.0.by_server.lock().unwrap_or_else(PoisonError::into_inner);

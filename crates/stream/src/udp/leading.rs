@@ -32,6 +32,9 @@ impl Engine {
                 return self.give_up(session, "there is no such pool");
             };
             *session.pool.borrow_mut() = Arc::clone(&pool.live);
+            if pool.upstream.tls.is_some() {
+                return self.give_up(session, "its pool wants TLS, which datagrams cannot have");
+            }
             let Some(pick) = self.pick(session, &pool) else {
                 return self.give_up(session, "there is no server to be had");
             };

@@ -10,6 +10,8 @@ use crate::state::label;
 /// One server of a definition.
 pub(crate) struct Entry<'s> {
     pub(crate) spec: &'s ServerSpec,
+    /// Its place in the list.
+    pub(crate) definition: usize,
     pub(crate) key: Arc<str>,
     /// Tells those of equal key apart.
     pub(crate) ordinal: u32,
@@ -27,10 +29,10 @@ impl Entry<'_> {
 pub(crate) fn entries<'s>(servers: &'s [ServerSpec], resolved: &Resolved) -> Vec<Entry<'s>> {
     let mut entries = Vec::with_capacity(servers.len());
     let mut seen = HashMap::<Arc<str>, u32>::new();
-    for spec in servers {
+    for (definition, spec) in servers.iter().enumerate() {
         for (key, target) in targets(spec, resolved) {
             let next = seen.entry(Arc::clone(&key)).or_default();
-            entries.push(Entry { spec, key, ordinal: *next, target });
+            entries.push(Entry { spec, definition, key, ordinal: *next, target });
             *next += 1;
         }
     }

@@ -29,8 +29,8 @@ impl Table {
         let head = Arc::clone(&self.head).lock_owned().await;
         let (head, operations) = self.expand(head, &change).await?;
         let guard = change.guard;
-        let Planned { staged, .. } =
-            self.stage(&head, Change { guard: None, ..change }, operations)?;
+        let planned = self.stage(&head, Change { guard: None, ..change }, operations)?;
+        let Planned { staged, .. } = self.secured(planned).await?;
         let (before, after) = (&head.snapshot, &staged.head.snapshot);
         let foreseen = |name: &Name| Foreseen {
             name: name.clone(),
@@ -120,6 +120,16 @@ impl Table {
             return Err(Refused::NobodyLeft(name));
         }
         Ok(Planned { staged, record })
+    }
+
+    /// A change that needs TLS as it was not before: the files it names are read, on a thread.
+    pub(super) async fn secured(&self, planned: Planned) -> Result<Planned, Refused> {
+        if planned.staged.unsecured.is_empty() {
+            return Ok(planned);
+        }
+        let secures = self.secures.clone();
+        let work = move || planned.staged.secure(secures.as_deref()).map(|()| planned);
+        on_a_thread(work).await?
     }
 }
 

@@ -18,7 +18,8 @@ fn open(disk: &Memory) -> Arc<Table> {
 }
 
 fn try_open(disk: &Memory) -> Result<(Arc<Table>, Recovered), OpenError> {
-    Table::open_on(Some(Box::new(disk.clone())), 1, Bounds::default(), &FileState::default())
+    let options = Options { workers: 1, ..Options::default() };
+    Table::open_on(Some(Box::new(disk.clone())), options, &FileState::default())
 }
 
 fn name(text: &str) -> Name {
