@@ -36,7 +36,7 @@ pub use message::{Head, Message};
 pub use origin::{Conn, Origin, SWITCHING, named_reply};
 pub use process::{Output, binary};
 pub use script::Script;
-pub use secure::{Authority, Guarded, Leaf};
+pub use secure::{Guarded, Leaf, Signer};
 pub use socket::{Broken, Socket};
 
 /// How long anything may take before a test fails. Nothing should come near it.

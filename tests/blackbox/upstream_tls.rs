@@ -8,7 +8,7 @@ mod sessions;
 use fastrand::Rng;
 
 use crate::{
-    kit::{Authority, Edge, Guarded, Leaf, Origin, Socket, bytes, named_reply},
+    kit::{Edge, Guarded, Leaf, Origin, Signer, Socket, bytes, named_reply},
     stream_tcp::{client, echo, tcp},
     websocket::{echoes, open},
 };
@@ -17,7 +17,7 @@ use crate::{
 const HERE: &str = "127.0.0.1";
 
 /// A pool "app" of these servers, whose certificates are to be by that authority.
-fn believing(authority: &Authority, origins: &[&Origin], keys: &str) -> Edge {
+fn believing(authority: &Signer, origins: &[&Origin], keys: &str) -> Edge {
     let edge = Edge::to(origins);
     authority.write(edge.directory().join("ca.pem"));
     edge.toml(&format!("[upstream.app.tls]\nca = \"ca.pem\"\n{keys}"))
@@ -35,7 +35,7 @@ fn failed_handshakes(edge: &Edge) -> Option<f64> {
 
 #[test]
 fn a_server_that_proves_its_name_is_spoken_to() {
-    let authority = Authority::new("one");
+    let authority = Signer::new("one");
     let origin = authority.issue(&["im.internal"]).guard().origin(|conn| {
         while let Ok(request) = conn.receive() {
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", request.body.len());
@@ -58,7 +58,7 @@ fn a_server_that_proves_its_name_is_spoken_to() {
 
 #[test]
 fn who_cannot_prove_it_sees_no_request() {
-    let (authority, stranger) = (Authority::new("one"), Authority::new("another"));
+    let (authority, stranger) = (Signer::new("one"), Signer::new("another"));
     for (leaf, reason) in [
         (authority.issue(&["other.internal"]), "other.internal"),
         (stranger.issue(&[HERE]), "UnknownIssuer"),
@@ -89,7 +89,7 @@ fn whoever_answers_is_believed_when_nobody_is_verified() {
 /// `server_name`, else the host of a fixed `host_header`, else the server's own.
 #[test]
 fn the_name_asked_for_is_the_first_that_is_said() {
-    let authority = Authority::new("one");
+    let authority = Signer::new("one");
     let leaf = authority.issue(&["a.internal", "b.internal", "localhost"]);
     let origin = named(&leaf, "somebody");
     let port = origin.address().split_once(':').unwrap().1.to_owned();
@@ -110,7 +110,7 @@ fn the_name_asked_for_is_the_first_that_is_said() {
 
 #[test]
 fn a_certificate_is_shown_to_who_asks_for_one() {
-    let (authority, ours) = (Authority::new("one"), Authority::new("ours"));
+    let (authority, ours) = (Signer::new("one"), Signer::new("ours"));
     let leaf = authority.issue(&[HERE]);
     let origin =
         leaf.guard().asking_for(&ours).origin(|conn| conn.answer_all(&named_reply("somebody")));
@@ -128,7 +128,7 @@ fn a_certificate_is_shown_to_who_asks_for_one() {
 /// goes on.
 #[test]
 fn the_next_server_is_asked_when_there_is_no_handshake() {
-    let authority = Authority::new("one");
+    let authority = Signer::new("one");
     let good = named(&authority.issue(&[HERE]), "good");
     let plain = Origin::new(|conn| {
         let _ = conn.some();
@@ -162,7 +162,7 @@ fn the_next_server_is_asked_when_there_is_no_handshake() {
 /// The time to connect is that for the handshake too.
 #[test]
 fn a_handshake_that_stalls_is_a_connect_that_times_out() {
-    let authority = Authority::new("one");
+    let authority = Signer::new("one");
     let silent = Origin::new(|conn| while conn.some().is_ok() {});
     let keys = "[upstream.app.timeouts]\nconnect = \"300ms\"";
     let edge = believing(&authority, &[&silent], keys).start();
@@ -178,7 +178,7 @@ fn a_handshake_that_stalls_is_a_connect_that_times_out() {
 
 #[test]
 fn a_websocket_goes_over_tls() {
-    let authority = Authority::new("one");
+    let authority = Signer::new("one");
     let origin = authority.issue(&[HERE]).guard().origin(|conn| {
         if conn.receive().is_ok() {
             conn.send(crate::kit::SWITCHING);
@@ -204,7 +204,7 @@ fn a_websocket_goes_over_tls() {
 
 #[test]
 fn a_tcp_listener_carries_over_tls() {
-    let authority = Authority::new("one");
+    let authority = Signer::new("one");
     let leaf = authority.issue(&[HERE]);
     let origin = leaf.guard().origin(|conn| {
         conn.send("hello ");
@@ -231,7 +231,7 @@ fn a_tcp_listener_carries_over_tls() {
 
 #[test]
 fn a_proxy_header_comes_before_the_handshake() {
-    let authority = Authority::new("one");
+    let authority = Signer::new("one");
     let leaf = authority.issue(&[HERE]);
     let origin = leaf.guard().introduced().origin(|conn| conn.answer_all(&named_reply("somebody")));
     let edge = Edge::to(&[&origin]).toml("send_proxy = \"v1\"\ntls = { ca = \"ca.pem\" }");

@@ -29,7 +29,7 @@ use tokio_rustls::{
 use super::{Conn, Origin, Socket, eventually};
 
 /// Signs certificates.
-pub struct Authority {
+pub struct Signer {
     der: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
 }
@@ -44,7 +44,7 @@ pub struct Leaf {
 pub struct Guard<'g> {
     leaf: &'g Leaf,
     /// It wants a certificate by this one from whoever calls.
-    asks: Option<&'g Authority>,
+    asks: Option<&'g Signer>,
     alpn: &'g [&'g str],
     /// A PROXY header of version 1 comes before the handshake.
     introduced: bool,
@@ -68,7 +68,7 @@ pub struct Guarded {
     book: Arc<Mutex<Vec<Result<Shaken, String>>>>,
 }
 
-impl Authority {
+impl Signer {
     pub fn new(name: &str) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
@@ -122,7 +122,7 @@ impl Leaf {
 }
 
 impl<'g> Guard<'g> {
-    pub fn asking_for(self, authority: &'g Authority) -> Self {
+    pub fn asking_for(self, authority: &'g Signer) -> Self {
         Self { asks: Some(authority), ..self }
     }
 

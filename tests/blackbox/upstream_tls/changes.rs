@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{
-    kit::{Authority, Edge, Guarded, eventually},
+    kit::{Edge, Guarded, Signer, eventually},
     upstream_tls::{HERE, believing, named},
 };
 
@@ -23,7 +23,7 @@ fn put(edge: &Edge, body: &Value) -> (u16, Value) {
 
 #[test]
 fn a_file_that_cannot_be_used_refuses_the_change() {
-    let authority = Authority::new("one");
+    let authority = Signer::new("one");
     let origin = named(&authority.issue(&[HERE]), "somebody");
     let edge = believing(&authority, &[&origin], "").start();
     fs::write(edge.directory().join("none.pem"), "no certificate\n").unwrap();
@@ -63,7 +63,7 @@ fn a_file_that_cannot_be_used_refuses_the_change() {
 /// Names of files mean the same in a body and in the file: relative to where that is.
 #[test]
 fn a_definition_is_shown_as_it_would_be_put() {
-    let authority = Authority::new("one");
+    let authority = Signer::new("one");
     let origin = named(&authority.issue(&[HERE]), "somebody");
     let edge = believing(&authority, &[&origin], "server_name = \"127.0.0.1\"").start();
     let shown = || edge.json("GET", "/api/v1/upstreams/app", &Value::Null).1;
@@ -82,7 +82,7 @@ fn a_definition_is_shown_as_it_would_be_put() {
 /// What was agreed on under other rules is not used any more, and what runs is left alone.
 #[test]
 fn connections_made_by_other_settings_are_not_used_again() {
-    let authority = Authority::new("one");
+    let authority = Signer::new("one");
     let origin = named(&authority.issue(&[HERE, "a.internal", "b.internal"]), "somebody");
     let edge = believing(&authority, &[&origin], "server_name = \"a.internal\"").workers(1).start();
     let ask = || assert_eq!(edge.get("a", "/").text(), "somebody");
@@ -107,7 +107,7 @@ fn connections_made_by_other_settings_are_not_used_again() {
 
 #[test]
 fn defaults_are_for_every_pool_that_does_not_say_no() {
-    let authority = Authority::new("one");
+    let authority = Signer::new("one");
     let origin = named(&authority.issue(&[HERE]), "somebody");
     let plain = crate::kit::Origin::named("plain");
     let edge = Edge::new()
@@ -127,7 +127,7 @@ fn defaults_are_for_every_pool_that_does_not_say_no() {
 
 #[test]
 fn a_file_that_is_named_and_cannot_be_used_is_pointed_at() {
-    let authority = Authority::new("one");
+    let authority = Signer::new("one");
     let origin = named(&authority.issue(&[HERE]), "somebody");
     let edge = Edge::to(&[&origin]).toml("[upstream.app.tls]\nca = \"ca.pem\"");
     let line = edge.config().lines().position(|line| line.starts_with("ca = ")).unwrap() + 1;
@@ -151,7 +151,7 @@ fn a_file_that_is_named_and_cannot_be_used_is_pointed_at() {
 /// The same name, another content: with a reload at once.
 #[test]
 fn a_reload_reads_files_again() {
-    let (one, two) = (Authority::new("one"), Authority::new("two"));
+    let (one, two) = (Signer::new("one"), Signer::new("two"));
     let (a, b) = (named(&one.issue(&[HERE]), "a"), named(&two.issue(&[HERE]), "b"));
     let edge = believing(&one, &[&a], "").workers(1).start();
     assert_eq!(edge.get("a", "/").text(), "a");
@@ -169,7 +169,7 @@ fn a_reload_reads_files_again() {
 /// Without anybody saying so: within a few seconds.
 #[test]
 fn files_that_change_are_read_again() {
-    let (one, two) = (Authority::new("one"), Authority::new("two"));
+    let (one, two) = (Signer::new("one"), Signer::new("two"));
     let a = named(&one.issue(&[HERE]), "a");
     let edge = believing(&one, &[&a], "").workers(1).start();
     assert_eq!(edge.get("a", "/").text(), "a");
@@ -183,7 +183,7 @@ fn files_that_change_are_read_again() {
 
 #[test]
 fn what_the_api_has_defined_is_there_after_a_restart() {
-    let authority = Authority::new("one");
+    let authority = Signer::new("one");
     let origin = named(&authority.issue(&[HERE]), "somebody");
     let mut edge = Edge::new().durable();
     let ca = edge.directory().join("ca.pem");

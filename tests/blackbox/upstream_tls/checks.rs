@@ -1,7 +1,7 @@
 //! Probes of a pool with TLS are sent over TLS, by the same rules.
 
 use crate::{
-    kit::{Authority, Edge, Leaf, Origin, eventually},
+    kit::{Edge, Leaf, Origin, Signer, eventually},
     upstream_tls::{HERE, believing, named},
 };
 
@@ -19,7 +19,7 @@ fn state(edge: &Edge) -> String {
 
 #[test]
 fn a_server_passes_over_tls() {
-    let authority = Authority::new("one");
+    let authority = Signer::new("one");
     let origin = named(&authority.issue(&[HERE]), "somebody");
     let edge = checked(believing(&authority, &[&origin], ""), "path = \"/ping\"");
     eventually("it passes", || state(&edge) == "up");
@@ -29,7 +29,7 @@ fn a_server_passes_over_tls() {
 
 #[test]
 fn a_server_of_another_name_does_not() {
-    let authority = Authority::new("one");
+    let authority = Signer::new("one");
     let origin = named(&authority.issue(&["other.internal"]), "somebody");
     let edge = checked(believing(&authority, &[&origin], ""), "path = \"/ping\"");
     let line = edge.wait_for_log("server is unhealthy");
@@ -40,7 +40,7 @@ fn a_server_of_another_name_does_not() {
 /// `tcp` only connects, and `tls` shakes hands with anybody.
 #[test]
 fn kinds_that_ask_for_no_answer_are_as_they_were() {
-    let authority = Authority::new("one");
+    let authority = Signer::new("one");
     let stranger = Leaf::self_signed(&["nobody.internal"]);
     let plain = Origin::named("plain");
     let edge = checked(believing(&authority, &[&plain], ""), "type = \"tcp\"");
@@ -53,7 +53,7 @@ fn kinds_that_ask_for_no_answer_are_as_they_were() {
 /// As with a PROXY header: a port of its own is another service.
 #[test]
 fn a_port_of_its_own_is_asked_in_the_clear() {
-    let authority = Authority::new("one");
+    let authority = Signer::new("one");
     let (origin, aside) = (named(&authority.issue(&[HERE]), "somebody"), Origin::named("aside"));
     let port = aside.address().split_once(':').unwrap().1.to_owned();
     let edge = checked(believing(&authority, &[&origin], ""), &format!("port = {port}"));
@@ -63,7 +63,7 @@ fn a_port_of_its_own_is_asked_in_the_clear() {
 
 #[test]
 fn a_websocket_check_goes_over_tls() {
-    let authority = Authority::new("one");
+    let authority = Signer::new("one");
     let leaf = authority.issue(&[HERE]);
     let origin = leaf.guard().origin(|conn| {
         // What it is not told: the key is not looked at by a server that says no.
@@ -81,7 +81,7 @@ fn a_websocket_check_goes_over_tls() {
 /// HTTP/2 is agreed on in the handshake: a server that only speaks that sees what it wants.
 #[test]
 fn a_grpc_check_asks_for_http2() {
-    let authority = Authority::new("one");
+    let authority = Signer::new("one");
     let leaf = authority.issue(&[HERE]);
     let origin = leaf.guard().speaking(&["h2"]).origin(|conn| {
         // The preface of HTTP/2 (RFC 9113 §3.4), and then nothing that it would understand.

@@ -3,7 +3,7 @@
 //! (C83, C89, C94, C105) is its own affair; that they are not taken up again is not.
 
 use crate::{
-    kit::{Authority, Conn, Edge, Guarded, Leaf, named_reply},
+    kit::{Conn, Edge, Guarded, Leaf, Signer, named_reply},
     upstream_tls::{HERE, believing, named},
 };
 
@@ -95,7 +95,7 @@ fn c78_to_c105_sessions_are_those_of_a_server_as_it_is_defined() {
 /// an answer that nobody asked for.
 #[test]
 fn a_kept_connection_is_used_again() {
-    let authority = Authority::new("one");
+    let authority = Signer::new("one");
     let origin = named(&authority.issue(&[HERE]), "somebody");
     let edge = believing(&authority, &[&origin], "").workers(1).start();
     for _ in 0..5 {
@@ -109,7 +109,7 @@ fn a_kept_connection_is_used_again() {
 
 #[test]
 fn a_kept_connection_that_is_dead_is_not_the_end() {
-    let authority = Authority::new("one");
+    let authority = Signer::new("one");
     // Every connection is good for one request, whatever was said.
     let origin = authority.issue(&[HERE]).guard().origin(|conn| {
         if conn.receive().is_ok() {
