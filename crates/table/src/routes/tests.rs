@@ -26,6 +26,7 @@ fn route(hosts: &[&str], path: &str) -> Route {
         upgrade: Vec::new(),
         max_body: None,
         allow_encoded_slash: false,
+        policy: None,
     }
 }
 
