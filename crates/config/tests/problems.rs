@@ -134,8 +134,8 @@ fn histograms_by_server_are_refused_rather_than_ignored() {
 #[test]
 fn what_comes_later_says_so() {
     assert_eq!(
-        problems(&format!("[[listener]]\naddress = '[::]:80'\nh2c = 1")),
-        [format!("t:3:1: listener.h2c: not available yet in this version")]
+        problems("[[listener]]\naddress = '[::]:80'\nh2c = 1"),
+        ["t:3:1: listener.h2c: not available yet in this version"]
     );
     for (text, key) in [
         ("upstream_defaults.protocol = 'http2'", "upstream_defaults.protocol"),
