@@ -182,6 +182,11 @@ fn more_at_once_than_there_may_be_go_out_as_they_are() {
     let mut clients: Vec<Socket> = (0..270).map(|_| edge.client()).collect();
     clients.iter_mut().for_each(|client| client.send(asking("gzip")));
     origin.wait_for_requests(clients.len());
+    // Each has begun to be passed on before any can end.
+    for client in &clients {
+        let has_come = client.inner().peek(&mut [std::mem::MaybeUninit::uninit()]);
+        assert_eq!(has_come.unwrap(), 1);
+    }
     gate.open();
     let answers: Vec<Message> =
         clients.iter_mut().map(|client| client.response().unwrap()).collect();

@@ -30,7 +30,7 @@ fn named(leaf: &Leaf, name: &'static str) -> Guarded {
 
 #[track_caller]
 fn failed_handshakes(edge: &Edge) -> Option<f64> {
-    edge.metric("tidegate_upstream_tls_handshakes_total{outcome=\"failed\",upstream=\"app\"}")
+    edge.metric("tidegate_upstream_tls_handshakes_total{upstream=\"app\",outcome=\"failed\"}")
 }
 
 #[test]

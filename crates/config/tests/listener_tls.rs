@@ -59,7 +59,7 @@ fn every_key_is_read_and_files_are_beside_the_one_that_names_them() {
     assert_eq!(named, files.iter().collect::<Vec<_>>());
     let problem = loaded.mentions[4].problem("is bad".into());
     let key = "listener.tls.certificates.key";
-    assert_eq!(problem.to_string(), format!("{}:14:7: {key}: is bad", path.display()));
+    assert_eq!(problem.to_string(), format!("{}:15:7: {key}: is bad", path.display()));
     assert_eq!(loaded.mentions[4].listener, "edge");
 }
 
@@ -88,7 +88,7 @@ fn what_is_missing_or_wrong_is_told_in_its_place() {
     refused(
         &format!("tls = {{ {PAIR}, ciphers = 'ALL' }}"),
         &[
-            "t:4:60: listener.tls.ciphers: unknown key; known here: certificates, min_version, http2, \
+            "t:4:61: listener.tls.ciphers: unknown key; known here: certificates, min_version, http2, \
            client_ca, client_auth",
         ],
     );

@@ -333,7 +333,8 @@ fn a_quick_configuration_is_one_that_could_be_written() {
     let listen = parse("t", LISTENER).expect("it reads").config.listeners[0].address.clone();
     let address = tidegate_model::Address::parse("10.0.0.1:80").expect("an address");
     let quick = Config::quick(vec![address], listen);
-    let written =
-        config("[[route]]\nupstream = 'default'\n[upstream.default]\nservers = ['10.0.0.1:80']");
+    let written = config(
+        "[[route]]\nupstream = 'default'\nmax_body = 0\n[upstream.default]\nservers = ['10.0.0.1:80']",
+    );
     assert_eq!(format!("{quick:?}"), format!("{written:?}"));
 }

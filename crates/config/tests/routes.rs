@@ -278,7 +278,7 @@ fn pools_of_a_split_are_known_or_warned_of() {
     let said: Vec<_> = said.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
         said,
-        ["t:3:74: route.split.to.upstream: no pool \"b\" here: 502 until the API makes it"]
+        ["t:3:75: route.split.to.upstream: no pool \"b\" here: 502 until the API makes it"]
     );
 }
 

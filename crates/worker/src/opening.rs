@@ -25,12 +25,12 @@ pub enum Unopened<X> {
 }
 
 /// Whom a connection is from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Introduction {
     /// The client itself, not a proxy on its way.
     pub peer: Peer,
-    /// As a PROXY header has them.
-    told: Option<Addresses>,
+    /// As a PROXY header has them. In a box: most have none, and every connection keeps room for it.
+    told: Option<Box<Addresses>>,
 }
 
 impl Opening {
@@ -103,7 +103,7 @@ impl Introduction {
             Peer::Ip(client) => Some(Addresses { client, server: socket.local_ip()? }),
             Peer::Unix(_) => None,
         };
-        self.told.or_else(own)
+        self.told.as_deref().copied().or_else(own)
     }
 }
 
@@ -133,7 +133,9 @@ pub async fn introduce(
     opening.0.drain(..length);
     Ok(match source {
         Source::Local => stranger,
-        Source::Proxied(told) => Introduction { peer: Peer::Ip(told.client), told: Some(told) },
+        Source::Proxied(told) => {
+            Introduction { peer: Peer::Ip(told.client), told: Some(Box::new(told)) }
+        }
     })
 }
 

@@ -279,11 +279,14 @@ fn without_descriptors_probes_blame_nobody() {
     let mut page =
         || admin.ask("GET /status?format=csv HTTP/1.1\r\nHost: localhost\r\n\r\n").text();
     assert!(page().contains(",up,"));
+    // Of clients the last ones are kept; whoever may come in to the admin side takes those, too.
     let crowd: Vec<Socket> = (0..200).map(|_| edge.client()).collect();
+    edge.wait_for_log("clients have to wait");
+    let insiders: Vec<Socket> = (0..60).map(|_| Socket::connect(edge.admin())).collect();
     let line = edge.wait_for_log("cannot probe; the server is not blamed");
     assert!(line.contains(&patient.origin.address()), "{line}");
     assert!(page().contains(",up,") && page().ends_with(",0,http,0\n"), "{}", page());
-    drop(crowd);
+    drop((crowd, insiders));
     let passed = row(&edge, &patient.origin).map_or(0, |row| row.rises);
     wait_for_row(&edge, &patient.origin, "asked again", |row| row.falls == 0 && row.rises > passed);
     eventually("it serves", || ask(&edge).status() == 200);

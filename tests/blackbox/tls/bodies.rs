@@ -7,7 +7,8 @@ use crate::kit::{Broken, Edge, Origin, bytes};
 
 #[test]
 fn bodies_go_both_ways_unharmed() {
-    let site = Site::new(Edge::to(&[&Origin::echo()]), "");
+    let origin = Origin::echo();
+    let site = Site::new(Edge::to(&[&origin]), "");
     let mut random = Rng::with_seed(3);
     for old in [false, true] {
         let client = if old { site.client().old() } else { site.client() };
@@ -28,7 +29,8 @@ fn bodies_go_both_ways_unharmed() {
 
 #[test]
 fn pipelined_requests_are_answered_in_order() {
-    let site = Site::new(Edge::to(&[&Origin::echo()]), "");
+    let origin = Origin::echo();
+    let site = Site::new(Edge::to(&[&origin]), "");
     let mut client = site.connect();
     let request = |number: usize| {
         let body = number.to_string();
@@ -54,11 +56,12 @@ fn an_end_is_said_and_a_cut_is_not() {
             conn.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\na part\r\n");
         }
     });
+    let origin = Origin::named("up");
     let edge = Edge::new()
         .pool("whole", &[&whole])
         .pool("cut", &[&cut])
         .pool("chunks", &[&chunks])
-        .pool("up", &[&Origin::named("up")]);
+        .pool("up", &[&origin]);
     let site = Site::listening(edge, "timeouts = { keepalive = \"100ms\" }", "");
     let old = |host: &str| {
         let wanted =

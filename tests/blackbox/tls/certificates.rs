@@ -52,7 +52,8 @@ fn the_name_finds_the_certificate() {
 #[test]
 fn who_can_only_verify_rsa_is_shown_rsa() {
     let authority = Authority::new("tests");
-    let edge = Edge::to(&[&Origin::named("up")]);
+    let origin = Origin::named("up");
+    let edge = Edge::to(&[&origin]);
     let (curve, rsa) = (authority.pair(&["a.test"]), authority.rsa_pair(&["a.test"]));
     curve.write(edge.directory(), "curve");
     rsa.write(edge.directory(), "rsa");
@@ -70,7 +71,8 @@ fn who_can_only_verify_rsa_is_shown_rsa() {
 
 #[test]
 fn old_versions_are_refused() {
-    let site = Site::new(Edge::to(&[&Origin::named("up")]), "");
+    let origin = Origin::named("up");
+    let site = Site::new(Edge::to(&[&origin]), "");
     let weak = "ALL:@SECLEVEL=0";
     let old = json!({ "lowest": "1.1", "highest": "1.1", "ciphers": weak, "name": "a.test" });
     assert!(talk(&site.edge, &old)[0]["error"].is_string());
@@ -79,7 +81,8 @@ fn old_versions_are_refused() {
         let wanted = json!({ "lowest": version, "highest": version, "say": LAST });
         assert_eq!(talk(&site.edge, &wanted)[0]["version"], word);
     }
-    let strict = Site::new(Edge::to(&[&Origin::named("up")]), "min_version = \"1.3\"");
+    let origin = Origin::named("up");
+    let strict = Site::new(Edge::to(&[&origin]), "min_version = \"1.3\"");
     assert!(strict.client().old().try_connect(strict.edge.port("edge"), "a.test").is_err());
     assert_eq!(strict.connect().ask(GET).text(), "up");
 }
@@ -87,7 +90,8 @@ fn old_versions_are_refused() {
 /// Whichever of the two workers a client meets.
 #[test]
 fn sessions_are_resumed() {
-    let site = Site::new(Edge::to(&[&Origin::named("up")]), "");
+    let origin = Origin::named("up");
+    let site = Site::new(Edge::to(&[&origin]), "");
     for version in ["1.2", "1.3"] {
         let wanted = json!({
             "name": "a.test", "lowest": version, "highest": version, "say": LAST, "times": 8,
@@ -102,7 +106,8 @@ fn sessions_are_resumed() {
 /// HTTP/2 is offered once it is there.
 #[test]
 fn http_2_is_not_offered() {
-    let site = Site::new(Edge::to(&[&Origin::named("up")]), "http2 = true");
+    let origin = Origin::named("up");
+    let site = Site::new(Edge::to(&[&origin]), "http2 = true");
     let wanted = json!({ "name": "a.test", "alpn": ["h2", "http/1.1"], "say": LAST });
     let came = talk(&site.edge, &wanted).remove(0);
     assert_ne!(came["alpn"], "h2", "{came}");
@@ -113,7 +118,8 @@ fn http_2_is_not_offered() {
 
 #[test]
 fn curl_is_served() {
-    let site = Site::new(Edge::to(&[&Origin::echo()]), "");
+    let origin = Origin::echo();
+    let site = Site::new(Edge::to(&[&origin]), "");
     let port = site.edge.port("edge").port();
     let mut command = Command::new("curl");
     command.args(["--silent", "--show-error", "--noproxy", "*", "--cacert"]);

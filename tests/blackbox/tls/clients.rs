@@ -5,13 +5,11 @@ use serde_json::{Value, json};
 use super::{GET, Site};
 use crate::kit::{Authority, Edge, Origin};
 
-/// A pool whose servers are told the subject as Host, and the scheme with it.
+/// A pool whose servers are told the subject, and the scheme with it.
 fn telling(origin: &Origin) -> Edge {
-    Edge::new().route("upstream = \"app\"").pool_of(
-        "app",
-        &[(origin, "")],
-        "host_header = \"${tls_client_subject|nobody} ${scheme}\"",
-    )
+    let told =
+        "request_headers = { set = { x-told = \"${tls_client_subject|nobody} ${scheme}\" } }";
+    Edge::new().route(&format!("upstream = \"app\"\n{told}")).pool("app", &[origin])
 }
 
 fn asking(word: &str) -> String {
@@ -33,9 +31,9 @@ fn an_optional_certificate_is_verified_if_it_is_shown() {
     let alice = site.authority.client_pair("alice");
     for client in [site.client(), site.client().old()] {
         assert!(is_served(client.try_connect(port, "a.test")));
-        assert_eq!(origin.last_request().field("host"), Some("nobody https"));
+        assert_eq!(origin.last_request().field("x-told"), Some("nobody https"));
         assert!(is_served(client.showing(&alice).try_connect(port, "a.test")));
-        assert_eq!(origin.last_request().field("host"), Some("CN=alice https"));
+        assert_eq!(origin.last_request().field("x-told"), Some("CN=alice https"));
     }
     let mallory = Authority::new("others").client_pair("alice");
     for client in [site.client(), site.client().old()] {
@@ -74,7 +72,7 @@ fn what_is_known_by_tls_is_told_and_written_down() {
     client.ask("GET / HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-Proto: http\r\n\r\n");
     let request = origin.last_request();
     assert_eq!(request.field("x-forwarded-proto"), Some("https"));
-    assert_eq!(request.field("host"), Some("nobody https"));
+    assert_eq!(request.field("x-told"), Some("nobody https"));
     let record = site.edge.records(1).remove(0);
     let known = &record["tls"];
     assert_eq!((&known["version"], &known["server_name"]), (&json!("TLSv1.3"), &json!("a.test")));

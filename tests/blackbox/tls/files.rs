@@ -30,7 +30,7 @@ fn every_bad_file_is_named_in_its_place() {
     fs::write(directory.join("c.pem"), "this is no certificate").unwrap();
     fs::write(directory.join("ca.pem"), "").unwrap();
     let keys = "client_ca = \"ca.pem\", client_auth = \"required\"";
-    let pairs = tls(&["a", "b", "c", "gone"], keys).replace("{ cert", "\n{ cert");
+    let pairs = tls(&["a", "b", "c", "gone"], keys).replace("{ cert =", "\n{ cert =");
     let edge = edge.listener(&format!("tls = {pairs}"));
     let file = edge.config();
     let line_of = |text: &str| file.lines().position(|line| line.contains(text)).unwrap() + 1;
@@ -147,7 +147,8 @@ fn a_file_that_changes_is_read_and_nobody_is_cut() {
 
 #[test]
 fn a_file_that_changes_for_the_worse_is_told_once_and_not_used() {
-    let site = Site::new(Edge::to(&[&Origin::named("up")]), "");
+    let origin = Origin::named("up");
+    let site = Site::new(Edge::to(&[&origin]), "");
     let edge = &site.edge;
     let failures = || edge.metric("tidegate_certificate_failures_total{listener=\"edge\"}");
     assert_eq!(failures(), Some(0.0));

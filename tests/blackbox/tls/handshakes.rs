@@ -28,11 +28,9 @@ fn ends(mut client: Socket) {
 
 #[test]
 fn a_slow_handshake_is_cut_and_nobody_else_waits_for_it() {
-    let site = Site::listening(
-        Edge::to(&[&Origin::named("up")]).workers(1),
-        "timeouts = { header = \"400ms\" }",
-        "",
-    );
+    let origin = Origin::named("up");
+    let site =
+        Site::listening(Edge::to(&[&origin]).workers(1), "timeouts = { header = \"400ms\" }", "");
     let hello = hello(&site);
     // Nothing, a part, and all of the first message, with nothing to follow it.
     let slow: Vec<Socket> = (0..60)
@@ -65,7 +63,8 @@ fn a_slow_handshake_is_cut_and_nobody_else_waits_for_it() {
 
 #[test]
 fn garbage_is_turned_away() {
-    let site = Site::new(Edge::to(&[&Origin::named("up")]), "");
+    let origin = Origin::named("up");
+    let site = Site::new(Edge::to(&[&origin]), "");
     let mut random = Rng::with_seed(7);
     let mut count = 0.0;
     for length in [1, 5, 6, 100, 20_000] {
@@ -95,7 +94,8 @@ fn garbage_is_turned_away() {
 /// A thousand of them, at every stage.
 #[test]
 fn who_breaks_off_gives_everything_back() {
-    let site = Site::new(Edge::to(&[&Origin::named("up")]), "");
+    let origin = Origin::named("up");
+    let site = Site::new(Edge::to(&[&origin]), "");
     let hello = hello(&site);
     assert_eq!(site.connect().ask(LAST).text(), "up");
     let before = open_files(&site.edge);
@@ -136,7 +136,8 @@ fn plain_http_is_told_so() {
 
 #[test]
 fn a_full_listener_shakes_no_hands() {
-    let site = Site::listening(Edge::to(&[&Origin::named("up")]), "max_connections = 1", "");
+    let origin = Origin::named("up");
+    let site = Site::listening(Edge::to(&[&origin]), "max_connections = 1", "");
     let mut inside = site.connect();
     assert_eq!(inside.ask(GET).text(), "up");
     assert!(site.client().try_connect(site.edge.port("edge"), "a.test").is_err());

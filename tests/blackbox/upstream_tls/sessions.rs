@@ -85,7 +85,7 @@ fn c78_to_c105_sessions_are_those_of_a_server_as_it_is_defined() {
     assert_eq!(ask("dyhost2", "/"), "502");
     let series = |outcome, pool| {
         format!(
-            "tidegate_upstream_tls_handshakes_total{{outcome=\"{outcome}\",upstream=\"{pool}\"}}"
+            "tidegate_upstream_tls_handshakes_total{{upstream=\"{pool}\",outcome=\"{outcome}\"}}"
         )
     };
     assert_eq!(edge.metric(&series("full", "dyhost2")), None, "its series left with it");
@@ -103,7 +103,7 @@ fn a_kept_connection_is_used_again() {
     }
     assert_eq!(origin.shaken().len(), 1);
     let full =
-        edge.metric("tidegate_upstream_tls_handshakes_total{outcome=\"full\",upstream=\"app\"}");
+        edge.metric("tidegate_upstream_tls_handshakes_total{upstream=\"app\",outcome=\"full\"}");
     assert_eq!(full, Some(1.0));
 }
 

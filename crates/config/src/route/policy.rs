@@ -11,7 +11,10 @@ use tidegate_model::{
 };
 use toml::de::DeValue;
 
-use super::pages::Pages;
+use super::{
+    pages::Pages,
+    target::{NO_SERVER, asks_a_server},
+};
 use crate::{
     node::{FromToml, Node, OneOrMany, Words, within},
     reader::Reader,
@@ -26,6 +29,9 @@ pub(super) struct BodyLimit(Option<Size>);
 
 /// The policy, but for its pages: their files are read once for all routes.
 pub(super) fn read(reader: &mut Reader<'_>) -> (Option<Arc<Policy>>, Pages) {
+    if !asks_a_server(reader) {
+        ["timeouts", "next", "compress"].into_iter().for_each(|key| reader.refuse(key, NO_SERVER));
+    }
     let policy = Policy {
         allow: nets(reader, "allow"),
         deny: nets(reader, "deny"),
