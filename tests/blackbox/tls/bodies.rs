@@ -13,7 +13,7 @@ fn bodies_go_both_ways_unharmed() {
     for old in [false, true] {
         let client = if old { site.client().old() } else { site.client() };
         let mut client = client.connect(site.edge.port("edge"), "a.test");
-        for length in [0, 1, 16_384, 16_385, 300_000, 3_000_000] {
+        for length in [0, 1, 16_384, 16_385, 300_000, 1_000_000] {
             let body = bytes(&mut random, length);
             let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
             let answer = client.ask([head.as_bytes(), &body].concat());

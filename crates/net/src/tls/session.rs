@@ -4,7 +4,7 @@
 use std::{fmt, sync::Arc};
 
 use tokio_rustls::rustls::{
-    ClientConfig, CommonState, Error, HandshakeKind, ProtocolVersion, ServerConfig,
+    CipherSuite, ClientConfig, CommonState, Error, HandshakeKind, ProtocolVersion, ServerConfig,
     client::UnbufferedClientConnection,
     pki_types::ServerName,
     server::UnbufferedServerConnection,
@@ -200,12 +200,22 @@ impl Session {
                 Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
                 _ => "TLSv1.3",
             },
-            cipher: suite.and_then(|suite| suite.suite().as_str()).unwrap_or_default(),
+            cipher: suite.map(|suite| name(suite.suite())).unwrap_or_default(),
             server_name,
             http2: state.alpn_protocol() == Some(b"h2"),
             client_subject: shown.and_then(subject),
             resumed: state.handshake_kind() == Some(HandshakeKind::Resumed),
         }
+    }
+}
+
+/// As the registry of IANA has it, and nginx for TLS 1.3; rustls has another prefix for that.
+fn name(suite: CipherSuite) -> &'static str {
+    match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        other => other.as_str().unwrap_or_default(),
     }
 }
 
