@@ -1,6 +1,8 @@
 //! A body on its way from one end to another. Framing is taken off and put on anew; payload goes
 //! straight through the scratch buffer, and only what the sink would not take is kept.
 
+mod transforming;
+
 use std::{
     io::{self, IoSlice, Write as _},
     task::{Context, Poll},
@@ -9,7 +11,8 @@ use std::{
 use tidegate_net::{End, ROOM, SIZE, Scratch};
 use tidegate_wire::{BadChunk, ChunkDecoder, Step, may_trail, parse_trailers};
 
-use crate::{Conn, Transform};
+use crate::Conn;
+use transforming::Transforming;
 
 /// Payload up to this size is copied behind what is pending, and leaves with it in one write.
 const COPIED: usize = 8 * 1024;
@@ -82,14 +85,6 @@ pub struct Flow {
     transform: Option<Transforming>,
 }
 
-/// A transformation under way.
-#[derive(Debug)]
-struct Transforming {
-    transform: Box<dyn Transform>,
-    /// Something went in that may not have come out.
-    holds: bool,
-}
-
 impl Flow {
     /// A body that follows `head`, which has not been written yet.
     pub fn new(decoder: Decoder, coding: Coding, head: Vec<u8>) -> Self {
@@ -110,13 +105,6 @@ impl Flow {
             flow.write_end(&[]);
         }
         flow
-    }
-
-    /// Passes on what `transform` makes of the payload.
-    #[must_use]
-    pub fn with_transform(mut self, transform: Box<dyn Transform>) -> Self {
-        self.transform = Some(Transforming { transform, holds: false });
-        self
     }
 
     /// Refuses more than `bytes` of payload.
@@ -333,7 +321,7 @@ impl Flow {
 
     /// The end of the body, with the trailers that may go on.
     fn end_with(&mut self, trailers: &[httparse::Header<'_>]) -> Result<(), FlowError> {
-        self.transformed(|transform| transform.finish())?;
+        self.finish_transform()?;
         self.write_end(trailers);
         Ok(())
     }
@@ -363,9 +351,8 @@ impl Flow {
         if payload.is_empty() {
             return Ok(());
         }
-        if let Some(transforming) = &mut self.transform {
-            transforming.holds = true;
-            return self.transformed(|transform| transform.write(payload));
+        if self.transform.is_some() {
+            return self.take_in(payload);
         }
         self.payload += payload.len() as u64;
         if self.payload > self.allowance {
@@ -399,35 +386,6 @@ impl Flow {
             }
             Coding::Plain => b"",
         }
-    }
-
-    fn holds(&self) -> bool {
-        self.transform.as_ref().is_some_and(|transforming| transforming.holds)
-    }
-
-    /// The source pauses: what it has sent so far goes on.
-    fn let_go(&mut self) -> Result<(), FlowError> {
-        if let Some(transforming) = &mut self.transform {
-            transforming.holds = false;
-        }
-        self.transformed(|transform| transform.flush())
-    }
-
-    /// Adds what comes out of the transformation.
-    fn transformed(
-        &mut self,
-        act: impl FnOnce(&mut dyn Transform) -> io::Result<Vec<u8>>,
-    ) -> Result<(), FlowError> {
-        let Some(transforming) = &mut self.transform else { return Ok(()) };
-        let out = act(&mut *transforming.transform).map_err(FlowError::Source)?;
-        if out.is_empty() {
-            return Ok(());
-        }
-        self.payload += out.len() as u64;
-        let tail = self.begin_piece(out.len());
-        self.pending.extend_from_slice(&out);
-        self.pending.extend_from_slice(tail);
-        Ok(())
     }
 
     fn keep_unsent(&mut self, sent: usize, payload: &[u8], tail: &[u8]) {

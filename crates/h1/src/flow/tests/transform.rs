@@ -1,6 +1,7 @@
 //! Bodies that become something else on their way.
 
 use super::*;
+use crate::Transform;
 
 /// Makes letters large, and keeps them until it is asked.
 #[derive(Debug, Default)]
