@@ -1,8 +1,10 @@
 //! An end of a connection. The engines know no sockets, only this: TCP and unix sockets, TLS over
-//! them, HTTP/2 streams later, and nothing above has to change for them.
+//! them, and streams of HTTP/2 within either.
 
 use std::{
+    fmt,
     io::{self, IoSlice},
+    net::SocketAddr,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -41,10 +43,26 @@ pub trait End {
     /// Says that nothing more will be written; reading goes on.
     fn poll_close_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
+    /// Ready when a write would take something, with how much at most; `usize::MAX` where only a write
+    /// can tell. Whoever reads elsewhere for this end need not read more than that.
+    fn poll_room(&mut self, _: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(usize::MAX))
+    }
+
     /// The socket behind it, when bytes may pass through that unseen.
     fn plain(&self) -> Option<&TcpStream> {
         None
     }
+}
+
+/// An end that has no socket of its own: it is one of many within a connection, as a stream of HTTP/2
+/// is. It speaks HTTP/1 all the same, so that the engines need not know.
+pub trait Within: End + fmt::Debug {
+    /// Where the connection leads to, on this side.
+    fn local_ip(&self) -> Option<SocketAddr>;
+
+    /// As [`Socket::reset_on_close`].
+    fn reset_on_close(&mut self, reset: bool);
 }
 
 /// Fills an empty pipe from a socket. 0 bytes: the other side has said its last word. Cancel safe.
@@ -84,14 +102,16 @@ pub enum Socket {
     Unix(UnixStream),
     /// Made by [`Socket::accept_tls`] and [`Socket::connect_tls`].
     Tls(Box<TlsEnd>),
+    Within(Box<dyn Within>),
 }
 
 macro_rules! each {
-    ($self:ident, $stream:ident => $call:expr, $tls:ident => $tls_call:expr) => {
+    ($self:ident, $stream:ident => $call:expr, $layer:ident => $layer_call:expr) => {
         match $self {
             Socket::Tcp($stream) => $call,
             Socket::Unix($stream) => $call,
-            Socket::Tls($tls) => $tls_call,
+            Socket::Tls($layer) => $layer_call,
+            Socket::Within($layer) => $layer_call,
         }
     };
 }
@@ -105,20 +125,20 @@ impl Socket {
         let _ = match plain {
             Self::Tcp(stream) => stream.ready(Interest::ERROR).await,
             Self::Unix(stream) => stream.ready(Interest::ERROR).await,
-            Self::Tls(_) => std::future::pending().await,
+            Self::Tls(_) | Self::Within(_) => std::future::pending().await,
         };
     }
 
     /// Writes what is taken without waiting; ciphertext, below TLS.
     pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        each!(self, stream => stream.try_write(bytes), _tls => Err(io::ErrorKind::WouldBlock.into()))
+        each!(self, stream => stream.try_write(bytes), _layer => Err(io::ErrorKind::WouldBlock.into()))
     }
 
     /// The socket itself.
     pub(crate) fn below(&self) -> &Self {
         match self {
             Self::Tls(end) => end.inner(),
-            Self::Tcp(_) | Self::Unix(_) => self,
+            Self::Tcp(_) | Self::Unix(_) | Self::Within(_) => self,
         }
     }
 }
@@ -132,6 +152,7 @@ impl End for Socket {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut room),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, &mut room),
             Self::Tls(end) => return end.poll_read(cx, buffer),
+            Self::Within(end) => return end.poll_read(cx, buffer),
         };
         polled.map_ok(|()| room.filled().len())
     }
@@ -164,10 +185,17 @@ impl End for Socket {
         each!(self, stream => Pin::new(stream).poll_shutdown(cx), tls => tls.poll_close_write(cx))
     }
 
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Within(end) => end.poll_room(cx),
+            _ => Poll::Ready(Ok(usize::MAX)),
+        }
+    }
+
     fn plain(&self) -> Option<&TcpStream> {
         match self {
             Self::Tcp(stream) => Some(stream),
-            Self::Unix(_) | Self::Tls(_) => None,
+            Self::Unix(_) | Self::Tls(_) | Self::Within(_) => None,
         }
     }
 }

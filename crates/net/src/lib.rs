@@ -18,7 +18,7 @@ pub use clock::{LAG, coarse, coarse_millis};
 pub use connect::{ConnectError, Place, SecureBy, connect, greet, is_local_error, secure};
 pub use datagram::{DatagramLink, Datagrams, Way, bind_datagrams};
 pub use descriptors::{Descriptors, raise_limit};
-pub use end::{End, Socket, poll_drain, poll_fill};
+pub use end::{End, Socket, Within, poll_drain, poll_fill};
 pub use listen::{Acceptor, Bound, ListenAddress, ListenError, Options, Peer, bind};
 pub use pipe::Pipe;
 pub use scratch::{Lent, ROOM, SIZE, Scratch};

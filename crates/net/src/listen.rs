@@ -237,23 +237,31 @@ impl Peer {
 }
 
 impl Socket {
-    /// The number of its descriptor, which was the lowest free one when it was made.
+    /// The number of its descriptor, which was the lowest free one when it was made; -1: it has none of
+    /// its own.
     pub fn number(&self) -> RawFd {
-        self.as_fd().as_raw_fd()
+        match self.below() {
+            Self::Tcp(stream) => stream.as_raw_fd(),
+            Self::Unix(stream) => stream.as_raw_fd(),
+            Self::Tls(_) | Self::Within(_) => -1,
+        }
     }
 
     /// The address the client connected to, when it is one.
     pub fn local_ip(&self) -> Option<SocketAddr> {
         match self.below() {
             Self::Tcp(stream) => stream.local_addr().ok(),
+            Self::Within(end) => end.local_ip(),
             Self::Unix(_) | Self::Tls(_) => None,
         }
     }
 
     /// Whether closing it says RST instead of FIN, and nothing by TLS: how a cut is told from an end.
     pub fn reset_on_close(&mut self, reset: bool) {
-        if let Self::Tls(end) = self {
-            end.cut_on_close(reset);
+        match self {
+            Self::Tls(end) => end.cut_on_close(reset),
+            Self::Within(end) => end.reset_on_close(reset),
+            Self::Tcp(_) | Self::Unix(_) => (),
         }
         if let Self::Tcp(stream) = self.below() {
             // A socket that is gone already needs no such mark.

@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, IoSlice},
-    os::fd::{AsFd, BorrowedFd},
     pin::Pin,
     task::{Context, Poll},
 };
@@ -19,16 +18,6 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         let read = self.get_mut().poll_read(cx, buffer.initialize_unfilled());
         read.map_ok(|read| buffer.advance(read))
-    }
-}
-
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(stream) => stream.as_fd(),
-            Self::Unix(stream) => stream.as_fd(),
-            Self::Tls(end) => end.inner().as_fd(),
-        }
     }
 }
 

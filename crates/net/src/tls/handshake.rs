@@ -107,7 +107,7 @@ impl Socket {
     pub fn tls(&self) -> Option<&TlsFacts> {
         match self {
             Self::Tls(end) => Some(end.facts()),
-            Self::Tcp(_) | Self::Unix(_) => None,
+            Self::Tcp(_) | Self::Unix(_) | Self::Within(_) => None,
         }
     }
 }
