@@ -10,11 +10,12 @@ use std::{
 };
 
 use tidegate_admin::{
-    Certificate, Configuration, DatagramTotals, Facts, ListenerTotals, NotReloaded, Reload,
-    Reloading, StatusSource, TlsTotals, Totals,
+    Certificate, Configuration, DatagramTotals, Facts, Http2Totals, ListenerTotals, NotReloaded,
+    Reload, Reloading, StatusSource, TlsTotals, Totals,
 };
+use tidegate_h2::Excess;
 use tidegate_net::{Descriptors, coarse_millis};
-use tidegate_worker::{Full, Handshake, ListenerLive, Shared};
+use tidegate_worker::{Full, Handshake, Http2Cells, ListenerLive, Shared};
 use tokio::sync::{mpsc::Sender, oneshot};
 
 use crate::{
@@ -151,6 +152,18 @@ impl StatusSource for Process {
     }
 }
 
+fn http2(live: &ListenerLive) -> Http2Totals {
+    let sum = |of: fn(&Http2Cells) -> u64| live.cells.sum(|cells| of(&cells.http2));
+    let calmed = |excess: Excess| {
+        (excess.label(), live.cells.sum(|cells| cells.http2.calmed(excess).value()))
+    };
+    Http2Totals {
+        connections: sum(|cells| cells.connections.value()),
+        streams: sum(|cells| cells.streams.value()),
+        calmed: Excess::ALL.map(calmed).to_vec(),
+    }
+}
+
 fn tls(live: &ListenerLive, secured: &Secured) -> TlsTotals {
     let shaken = |outcome: Handshake| {
         let count = live.cells.sum(|cells| cells.handshakes[outcome as usize].value());
@@ -186,6 +199,7 @@ impl Totals for Process {
                     .to_vec(),
                 tunnels: live.tunnels(),
                 tls: secured.as_ref().map(|secured| tls(live, secured)),
+                http2: http2(live),
                 datagrams: (*protocol == "udp").then(|| DatagramTotals {
                     to_server: live.cells.sum(|cells| cells.udp.to_server.value()),
                     to_client: live.cells.sum(|cells| cells.udp.to_client.value()),

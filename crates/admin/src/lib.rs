@@ -46,7 +46,7 @@ use tidegate_tunnel::Register;
 
 pub use audit::{AuditLog, TableChange};
 pub use config::Configuration;
-pub use metrics::{Certificate, DatagramTotals, ListenerTotals, TlsTotals, Totals};
+pub use metrics::{Certificate, DatagramTotals, Http2Totals, ListenerTotals, TlsTotals, Totals};
 pub use reload::{Fault, ListenerChanges, NotReloaded, Reloaded, Reloading};
 pub use serve::{AdminListener, serve, serve_metrics};
 pub use status::{Facts, Outcome, Reload, StatusSource};

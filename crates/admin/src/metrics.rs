@@ -2,6 +2,7 @@
 //! counted, on a thread of its own, family by family. See `rows` for the servers it speaks of.
 
 mod events;
+mod http2;
 mod listeners;
 mod page;
 mod pools;
@@ -33,6 +34,7 @@ use crate::{
 };
 use page::Page;
 
+pub use http2::Http2Totals;
 pub(crate) use process::{max_descriptors, open_descriptors};
 pub(crate) use rows::{Listed, Row};
 pub use tls::{Certificate, TlsTotals};
@@ -76,6 +78,7 @@ pub struct ListenerTotals {
     pub tunnels: Tunnels,
     /// `None`: its clients speak plain text.
     pub tls: Option<TlsTotals>,
+    pub http2: Http2Totals,
     /// Of a udp listener.
     pub datagrams: Option<DatagramTotals>,
 }
@@ -116,6 +119,7 @@ fn render(admin: &Admin) -> String {
     let listeners = admin.totals.listeners();
     listeners::families(&mut page, &listeners);
     tls::families(&mut page, &listeners);
+    http2::families(&mut page, &listeners);
     tunnels::families(&mut page, &listeners, &admin.operate.drains());
     pools::families(&mut page, &listed, admin.table.nowhere());
     servers::families(&mut page, &listed);

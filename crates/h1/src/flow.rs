@@ -218,6 +218,13 @@ impl Flow {
             if !source.ahead().is_empty() {
                 continue;
             }
+            match sink.poll_room(cx) {
+                Poll::Ready(room) => room.map_err(FlowError::Sink)?,
+                Poll::Pending => {
+                    self.waiting = Waiting::Sink;
+                    return Poll::Pending;
+                }
+            }
             let mut lent = scratch.lend();
             let buffer = &mut lent[ROOM..ROOM + self.appetite()];
             match source.end.poll_read(cx, buffer) {

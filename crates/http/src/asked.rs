@@ -204,8 +204,11 @@ impl<'r> Asked<'r> {
         record.method = self.facts.method.into();
         record.host = self.facts.authority.into();
         record.uri = logged(self.facts.target);
-        record.protocol =
-            if self.facts.version == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" };
+        record.protocol = match self.facts.version {
+            _ if self.side.http2 => "HTTP/2.0",
+            Version::Http10 => "HTTP/1.0",
+            Version::Http11 => "HTTP/1.1",
+        };
         record.user_agent = field("user-agent");
         record.referer = field("referer");
         record.encryption = self.side.encryption.cloned();

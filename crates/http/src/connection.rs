@@ -12,6 +12,7 @@ use tidegate_worker::{
 
 use crate::{
     answer,
+    multiplex::{Carrier, multiplex},
     opening::{Opened, opened},
     turn::{Turn, turn},
 };
@@ -34,6 +35,8 @@ pub(crate) struct Side<'c> {
     pub(crate) timer: &'c Timer,
     /// `None`: it came in plain text.
     pub(crate) encryption: Option<&'c Arc<Encryption>>,
+    /// It came by HTTP/2.
+    pub(crate) http2: bool,
 }
 
 impl Side<'_> {
@@ -73,19 +76,26 @@ async fn serve(
 ) {
     let timer = worker.timers.timer();
     let settings = &listener.settings;
-    let (mut conn, from, encryption) = if settings.accept_proxy || settings.tls.is_some() {
+    let opens = settings.accept_proxy || settings.tls.is_some() || settings.h2c;
+    let opened = if opens {
         match Box::pin(opened(&worker, &listener, socket, peer, &timer)).await {
-            Some(Opened { conn, from, encryption }) => (conn, from, encryption),
+            Some(opened) => opened,
             None => return,
         }
     } else {
-        (Conn::new(socket), Introduction::of(peer), None)
+        let from = Introduction::of(peer);
+        Opened { conn: Conn::new(socket), from, encryption: None, http2: false }
     };
+    let Opened { mut conn, from, encryption, http2 } = opened;
     if listener.settings.accept_proxy
         && let Err(full) = open.count_client(&listener, &from.peer)
     {
         let whom = (conn.end, from.peer);
         return Box::pin(turn_away(worker, listener, whom, full, open)).await;
+    }
+    if http2 {
+        let by = Carrier { worker, listener, from, encryption, open };
+        return Box::pin(multiplex(by, conn, timer)).await;
     }
     let mut patience = listener.settings.timeouts.header;
     loop {
@@ -98,6 +108,7 @@ async fn serve(
             from: &from,
             timer: &timer,
             encryption: encryption.as_ref(),
+            http2: false,
         };
         let client = Client { side, conn: &mut conn };
         // In a box, so that a connection that waits does not carry the room for a request.

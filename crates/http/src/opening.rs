@@ -1,9 +1,10 @@
-//! What an http connection may begin with before its first request: a PROXY header, and TLS. It runs
-//! in a box of its own that is gone afterwards.
+//! What an http connection may begin with before its first request: a PROXY header, TLS, and word that
+//! it is HTTP/2. It runs in a box of its own that is gone afterwards.
 
-use std::{rc::Rc, sync::Arc, time::Instant};
+use std::{convert::Infallible, rc::Rc, sync::Arc, time::Instant};
 
 use tidegate_h1::Conn;
+use tidegate_h2::PREFACE;
 use tidegate_net::{Peer, Socket, Timer};
 use tidegate_worker::{
     Encryption, Introduction, Listener, Opening, Securing, Unsecured, Worker, introduce,
@@ -19,6 +20,8 @@ pub(crate) struct Opened {
     pub(crate) conn: Conn<Socket>,
     pub(crate) from: Introduction,
     pub(crate) encryption: Option<Arc<Encryption>>,
+    /// It speaks HTTP/2.
+    pub(crate) http2: bool,
 }
 
 /// Reads the PROXY header and shakes hands, whichever there has to be; `None` when that comes to
@@ -38,7 +41,7 @@ pub(crate) async fn opened(
             // Whoever speaks is not the proxy that was trusted, and is told nothing.
             let (status, reason) = unopened.refusal()?;
             let from = &Introduction::of(peer);
-            let side = Side { worker, listener, from, timer, encryption: None };
+            let side = Side { worker, listener, from, timer, encryption: None, http2: false };
             let mut refused = begin::unreadable(&side, started, status, reason.into());
             refused.tell(&side);
             refused.seen.account(&side, status, 0, 0);
@@ -46,23 +49,47 @@ pub(crate) async fn opened(
         }
     };
     let Some(server) = &listener.settings.tls else {
+        let http2 = listener.settings.h2c
+            && begins_http2(worker, listener, &mut socket, timer, &mut opening).await?;
         let mut conn = Conn::new(socket);
         conn.put_back(opening.into_bytes());
-        return Some(Opened { conn, from, encryption: None });
+        return Some(Opened { conn, from, encryption: None, http2 });
     };
     let securing = Securing { worker, listener, timer, peer: from.peer };
     match securing.run(server, socket, opening).await {
         Ok((socket, encryption)) => {
+            let http2 = socket.tls().is_some_and(|facts| facts.http2);
             let encryption = Some(encryption);
-            Some(Opened { conn: Conn::new(socket), from, encryption })
+            Some(Opened { conn: Conn::new(socket), from, encryption, http2 })
         }
         Err(Unsecured::Plain(socket, said)) => {
-            let side = Side { worker, listener, from: &from, timer, encryption: None };
+            let side =
+                Side { worker, listener, from: &from, timer, encryption: None, http2: false };
             refuse_plain(&side, started, socket, &said).await;
             None
         }
         Err(Unsecured::Over) => None,
     }
+}
+
+/// Whether the client says the preface of HTTP/2, without waiting for more than it takes to tell;
+/// `None`: it has left, or its time is up.
+async fn begins_http2(
+    worker: &Worker,
+    listener: &Listener,
+    socket: &mut Socket,
+    timer: &Timer,
+    opening: &mut Opening,
+) -> Option<bool> {
+    let is_preface = |bytes: &[u8]| {
+        let common = bytes.iter().zip(PREFACE).take_while(|(came, known)| came == known).count();
+        let is_told = common == PREFACE.len() || common < bytes.len();
+        Ok::<_, Infallible>(is_told.then_some(common == PREFACE.len()))
+    };
+    timer.set_idle(Some(listener.group()));
+    let told = opening.read(socket, &worker.scratch, timer, PREFACE.len(), is_preface).await;
+    timer.set_idle(None);
+    told.ok()
 }
 
 /// Answers who speaks plain HTTP where TLS is spoken, as nginx does.

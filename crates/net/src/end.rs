@@ -43,10 +43,10 @@ pub trait End {
     /// Says that nothing more will be written; reading goes on.
     fn poll_close_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
-    /// Ready when a write would take something, with how much at most; `usize::MAX` where only a write
-    /// can tell. Whoever reads elsewhere for this end need not read more than that.
-    fn poll_room(&mut self, _: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        Poll::Ready(Ok(usize::MAX))
+    /// Ready when a write would take something, as far as that can be told without one. Whoever reads
+    /// elsewhere for this end need not do so before.
+    fn poll_room(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
     /// The socket behind it, when bytes may pass through that unseen.
@@ -57,7 +57,7 @@ pub trait End {
 
 /// An end that has no socket of its own: it is one of many within a connection, as a stream of HTTP/2
 /// is. It speaks HTTP/1 all the same, so that the engines need not know.
-pub trait Within: End + fmt::Debug {
+pub trait Within: End + fmt::Debug + Send {
     /// Where the connection leads to, on this side.
     fn local_ip(&self) -> Option<SocketAddr>;
 
@@ -185,10 +185,10 @@ impl End for Socket {
         each!(self, stream => Pin::new(stream).poll_shutdown(cx), tls => tls.poll_close_write(cx))
     }
 
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Within(end) => end.poll_room(cx),
-            _ => Poll::Ready(Ok(usize::MAX)),
+            _ => Poll::Ready(Ok(())),
         }
     }
 

@@ -20,6 +20,7 @@ use crate::{
     worker::{Line, Worker},
 };
 use ipnet::IpNet;
+use tidegate_h2::Excess;
 use tidegate_limit::{Counts, Held, Who};
 use tidegate_metrics::{Counter, Gauge, PerWorker};
 use tidegate_net::{Acceptor, Peer, Socket, TlsServer, is_local_error};
@@ -51,6 +52,18 @@ pub struct Timeouts {
     pub send: Duration,
 }
 
+/// What one connection of HTTP/2 may ask for at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Http2 {
+    /// Streams open at once.
+    pub max_streams: u32,
+    /// Streams that the client resets before their answer, at once; ten more come back every second.
+    /// Beyond, the connection is closed.
+    pub max_resets: u32,
+    /// Bytes that the client may send ahead of one stream's body; four times that of all.
+    pub window: u32,
+}
+
 /// The settings of a listener.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -64,6 +77,9 @@ pub struct Settings {
     pub max_connections: u32,
     /// Of one client; 0: no limit.
     pub max_connections_per_client: u32,
+    /// Whether HTTP/2 is spoken in plain text, by prior knowledge. Over TLS, ALPN says so.
+    pub h2c: bool,
+    pub http2: Http2,
     /// `None`: plain text.
     pub tls: Option<TlsServer>,
 }
@@ -90,7 +106,17 @@ pub struct ListenerCells {
     pub tunnels: Ledger,
     /// By [`Handshake`].
     pub handshakes: [Counter; Handshake::ALL.len()],
+    pub http2: Http2Cells,
     pub udp: UdpCells,
+}
+
+/// One worker's counts about what of HTTP/2 comes to one listener.
+#[derive(Debug, Default)]
+pub struct Http2Cells {
+    /// Connections that speak it.
+    pub connections: Counter,
+    pub streams: Counter,
+    calmed: [Counter; Excess::ALL.len()],
 }
 
 /// One worker's counts about the datagrams of one listener.
@@ -119,6 +145,8 @@ pub struct Open {
     worker: usize,
     /// As one of its client's; in a box, for hardly any listener counts them.
     of_client: Option<Box<Held>>,
+    /// One of many within a connection, which is counted itself.
+    is_within: bool,
 }
 
 impl Settings {
@@ -157,6 +185,13 @@ impl ListenerCells {
     }
 }
 
+impl Http2Cells {
+    /// Connections that were closed because their client asked too much.
+    pub fn calmed(&self, excess: Excess) -> &Counter {
+        &self.calmed[excess as usize]
+    }
+}
+
 impl ListenerLive {
     pub fn new(name: &str, workers: usize) -> Arc<Self> {
         Arc::new(Self {
@@ -186,7 +221,12 @@ impl Open {
         let cells = live.cells.of(worker);
         cells.accepted.add(1);
         cells.active.raise();
-        Self { live, worker, of_client: None }
+        Self { live, worker, of_client: None, is_within: false }
+    }
+
+    /// For what is carried within this connection and lasts no longer: it is not counted again.
+    pub fn within(&self) -> Self {
+        Self { live: Arc::clone(&self.live), worker: self.worker, of_client: None, is_within: true }
     }
 
     /// Counts it as one of that client's, if the listener limits those and it is not counted yet.
@@ -225,6 +265,9 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
+        if self.is_within {
+            return;
+        }
         self.live.open.fetch_sub(1, Relaxed);
         self.live.cells.of(self.worker).active.lower();
     }

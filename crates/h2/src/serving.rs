@@ -1,0 +1,136 @@
+//! A client's connection of HTTP/2: streams come from it one by one, each an end of its own. Whoever
+//! drives it has to go on doing so while any of them lasts.
+
+use std::{
+    cell::RefCell,
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::{Reason, server};
+use tidegate_net::{Socket, Within};
+
+use crate::{
+    meter::Metered,
+    served::Served,
+    tally::{Excess, Tally},
+};
+
+/// What a client that speaks HTTP/2 says first (RFC 9113 §3.4).
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Windows of streams that the connection's own makes up: what a client may send ahead is bounded by
+/// that, however many its streams are.
+const WINDOWS: u32 = 4;
+
+/// What an engine has written and the socket has not taken, of each stream at most.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// What a client may do with a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Streams at once.
+    pub streams: u32,
+    /// Streams that it resets before they are answered: so many at once, and ten more a second.
+    pub resets: u32,
+    /// Bytes of a body that it may send ahead on one stream.
+    pub window: u32,
+    /// Bytes of a head, by RFC 9113 §6.5.2: 32 more for each field.
+    pub head: u32,
+}
+
+/// A connection.
+pub struct Serving {
+    connection: server::Connection<Metered, Bytes>,
+    socket: Rc<RefCell<Socket>>,
+    tally: Arc<Tally>,
+    local: Option<SocketAddr>,
+    streams: u32,
+    calmed: bool,
+}
+
+impl Serving {
+    /// Begins one. `ahead` was read from the socket already. Cancel safe: dropped, it closes the
+    /// connection.
+    ///
+    /// # Errors
+    /// When the client is gone, or what it says is not [`PREFACE`].
+    pub async fn begin(socket: Socket, ahead: Vec<u8>, limits: &Limits) -> io::Result<Self> {
+        let tally = Arc::new(Tally::new(limits.resets));
+        let local = socket.local_ip();
+        let socket = Rc::new(RefCell::new(socket));
+        let metered = Metered::new(Rc::clone(&socket), ahead, PREFACE.len(), Arc::clone(&tally));
+        let resets = usize::try_from(limits.resets).unwrap_or(usize::MAX);
+        let connection = server::Builder::new()
+            .max_concurrent_streams(limits.streams)
+            .initial_window_size(limits.window)
+            .initial_connection_window_size(limits.window.saturating_mul(WINDOWS))
+            .max_header_list_size(limits.head)
+            .max_send_buffer_size(SEND_BUFFER)
+            .max_pending_accept_reset_streams(resets)
+            // Those that we have to reset for what the client does are of its making (CVE-2025-8671).
+            .max_local_error_reset_streams(Some(resets))
+            .enable_connect_protocol()
+            .handshake(metered);
+        let connection = connection.await.map_err(io::Error::other)?;
+        Ok(Self { connection, socket, tally, local, streams: limits.streams, calmed: false })
+    }
+
+    /// Drives the connection until the next stream comes; `None`: it is over. Cancel safe.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Box<dyn Within>>> {
+        loop {
+            self.calm();
+            match self.connection.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    self.tally.begin(self.streams);
+                    let tally = Arc::clone(&self.tally);
+                    let served = Served::new(request, respond, self.local, tally);
+                    return Poll::Ready(Some(Box::new(served)));
+                }
+                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(None),
+                Poll::Pending if self.tally.excess().is_some() && !self.calmed => (),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Has the client told, once, that it asks too much.
+    fn calm(&mut self) {
+        if self.tally.excess().is_some() && !self.calmed {
+            self.calmed = true;
+            self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        }
+    }
+
+    /// Why it is being closed, if it is for that.
+    pub fn excess(&self) -> Option<Excess> {
+        self.tally.excess()
+    }
+
+    /// Takes no new streams; the connection is over when those that there are have ended.
+    pub fn end_soon(&mut self) {
+        self.connection.graceful_shutdown();
+    }
+
+    /// Streams that there are.
+    pub fn streams(&self) -> u32 {
+        self.tally.streams()
+    }
+
+    /// For how long there has been none.
+    pub fn idle(&self) -> Duration {
+        self.tally.idle()
+    }
+
+    /// The socket, of a connection that is over.
+    pub fn into_socket(self) -> Option<Socket> {
+        let Self { connection, socket, .. } = self;
+        drop(connection);
+        Rc::into_inner(socket).map(RefCell::into_inner)
+    }
+}
