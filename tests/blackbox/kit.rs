@@ -8,6 +8,7 @@ mod certificates;
 mod datagrams;
 mod edge;
 pub mod frames;
+pub mod http2;
 mod load;
 mod message;
 mod names;

@@ -9,6 +9,7 @@ mod kit;
 mod compress; // answers made smaller on their way, and those that are not
 mod framing; // 120 and more hostile and odd messages, as a table
 mod gray; // gray releases: the lines of docs/routing.md, users who stay on their side
+mod http2; // streams, windows, WebSocket within one; RFC 9113 by raw frames, floods
 mod http_requests; // bodies, pipelining, old clients, Expect, forwarding headers, refusals
 mod http_responses; // streaming, trailers, 1xx, cuts, malformed servers
 mod protection; // allow and deny, rates, how many at once, pages, what a route has of its own
