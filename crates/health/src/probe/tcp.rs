@@ -10,7 +10,13 @@ use super::{Fault, Found, dial::Socket};
 /// Judges a new connection by what can be seen of it without waiting.
 pub(super) fn peek(socket: &Socket) -> Found {
     let mut byte = [MaybeUninit::uninit()];
-    match SockRef::from(socket).peek(&mut byte) {
+    let peeked = match socket {
+        Socket::Tcp(stream) => SockRef::from(stream).peek(&mut byte),
+        Socket::Unix(stream) => SockRef::from(stream).peek(&mut byte),
+        // Whoever got so far on it has heard the server.
+        Socket::Tls(_) | Socket::Within(_) => return Ok("connected".into()),
+    };
+    match peeked {
         Ok(0) => Err(Fault::server("the connection was closed at once")),
         Ok(_) => Ok("connected".into()),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok("connected".into()),
