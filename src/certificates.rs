@@ -94,15 +94,16 @@ fn serving(listener: &Listener, tls: &Tls) -> TlsServing {
         key: one.key.clone(),
         ocsp: one.ocsp.clone(),
     };
+    let http = matches!(listener.protocol, Protocol::Http { .. });
     TlsServing {
         certificates: tls.certificates.iter().map(certificate).collect(),
         min_version: match tls.min_version {
             tidegate_config::TlsVersion::V12 => TlsVersion::V12,
             tidegate_config::TlsVersion::V13 => TlsVersion::V13,
         },
-        http: matches!(listener.protocol, Protocol::Http { .. }),
-        // Nobody speaks it yet, whatever `tls.http2` says.
-        http2: false,
+        http,
+        // Of what a tcp listener carries nothing is known that could be agreed on.
+        http2: http && tls.http2,
         client_ca: tls.client_ca.clone(),
         client_auth: match tls.client_auth {
             tidegate_config::ClientAuth::Off => ClientAuth::Off,

@@ -10,7 +10,7 @@ use tidegate_model::{Template, UpstreamSpec, template::Variable};
 use tidegate_net::Options as SocketOptions;
 use tidegate_stream::{Routing, UdpSettings};
 use tidegate_table::{FilePool, FileState, Routes};
-use tidegate_worker::{Limits, Settings, Timeouts};
+use tidegate_worker::{Http2, Limits, Settings, Timeouts};
 
 use crate::{
     certificates::ByListener,
@@ -111,6 +111,12 @@ pub(crate) fn settings(listener: &Listener) -> Settings {
         },
         max_connections: listener.max_connections,
         max_connections_per_client: listener.max_connections_per_client,
+        h2c: listener.h2c,
+        http2: Http2 {
+            max_streams: listener.http2.max_concurrent_streams,
+            max_resets: listener.http2.max_resets,
+            window: listener.http2.window,
+        },
         // Its certificates are read elsewhere.
         tls: None,
     }

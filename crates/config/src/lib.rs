@@ -30,8 +30,8 @@ pub use admin::{Admin, Dyups, History, Secret, Token};
 pub use files::{load, parse};
 pub use hash::upstream_hash;
 pub use listener::{
-    Certificate, ClientAuth, Limits, Listener, ListenerTimeouts, Mention, Protocol, SniRule, Tcp,
-    Tls, TlsVersion, Udp,
+    Certificate, ClientAuth, Http2, Limits, Listener, ListenerTimeouts, Mention, Protocol, SniRule,
+    Tcp, Tls, TlsVersion, Udp,
 };
 pub use place::Problem;
 pub use process::{AccessFormat, AccessLog, Log, LogFormat, LogPath, Metrics, Process, Workers};

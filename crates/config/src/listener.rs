@@ -1,6 +1,7 @@
 //! `[[listener]]`: where requests, connections and datagrams come in, whom it believes, and how much
 //! and how long it puts up with.
 
+mod http2;
 mod limits;
 mod protocol;
 mod sni;
@@ -20,6 +21,7 @@ use crate::{
 
 use protocol::Parts;
 
+pub use http2::Http2;
 pub use limits::{Limits, ListenerTimeouts};
 pub(crate) use protocol::Kind;
 pub use protocol::{Protocol, SniRule, Tcp, Udp};
@@ -43,6 +45,9 @@ pub struct Listener {
     pub protocol: Protocol,
     /// `None`: plain text.
     pub tls: Option<Tls>,
+    /// Whether clients may speak HTTP/2 in plain text, by prior knowledge.
+    pub h2c: bool,
+    pub http2: Http2,
     /// Whose X-Forwarded-For, X-Request-Id and PROXY headers are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// 0: no limit.
@@ -81,6 +86,8 @@ impl Listener {
             address,
             protocol: Protocol::Http { accept_proxy: false },
             tls: None,
+            h2c: false,
+            http2: Http2::default(),
             trusted_proxies: Vec::new(),
             max_connections: 0,
             max_connections_per_client: 0,
@@ -102,6 +109,8 @@ impl Listener {
             ListenerTimeouts::read(reader)
         });
         Self {
+            h2c: h2c(reader),
+            http2: reader.table("http2", Http2::read).map_or(self.http2, |t| t.value),
             trusted_proxies: trusted_proxies(reader, kind, parts.accept_proxy),
             max_connections: reader.take("max_connections").unwrap_or(self.max_connections),
             max_connections_per_client: reader
@@ -124,7 +133,7 @@ impl ListenerDraft {
         let address: Option<Placed<ListenAddress>> = reader.require("address");
         let kind = Kind::read(reader);
         let parts = Parts::read(reader, kind);
-        let (tls, files) = tls::read(reader);
+        let (tls, files) = tls::read(reader, kind);
         if let Some(Placed { value: ListenAddress::Unix(_), place }) = &address {
             check_unix(reader, place, kind, &parts);
         }
@@ -158,6 +167,16 @@ fn check_unix(reader: &Reader<'_>, place: &Place, kind: Option<Kind>, parts: &Pa
         let message = "means nothing to a unix socket: its peers have no address";
         reader.report.error(reader.place_of("max_connections_per_client"), message);
     }
+}
+
+/// Over TLS both sides say in the handshake what they speak.
+fn h2c(reader: &mut Reader<'_>) -> bool {
+    let h2c = reader.take("h2c").unwrap_or_default();
+    if h2c && reader.has("tls") {
+        let message = "is for plain text: with [listener.tls] it is tls.http2 that counts";
+        reader.report.error(reader.place_of("h2c"), message);
+    }
+    h2c
 }
 
 /// A tcp and a udp listener may share an address, but not a name.

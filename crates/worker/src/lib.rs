@@ -27,8 +27,8 @@ pub use full::Full;
 pub use identity::RequestId;
 pub use ledger::{Ledger, Tunnels};
 pub use listener::{
-    Accepted, Limits, Listener, ListenerCells, ListenerLive, Open, Settings, Timeouts, UdpCells,
-    accept,
+    Accepted, Http2, Limits, Listener, ListenerCells, ListenerLive, Open, Settings, Timeouts,
+    UdpCells, accept,
 };
 pub use memory::ReplayMemory;
 pub use opening::{Introduction, Opening, Unopened, introduce};

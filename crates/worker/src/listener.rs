@@ -51,6 +51,18 @@ pub struct Timeouts {
     pub send: Duration,
 }
 
+/// What one connection of HTTP/2 may ask for at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Http2 {
+    /// Streams open at once.
+    pub max_streams: u32,
+    /// Streams that the client resets before their answer, at once; ten more come back every second.
+    /// Beyond, the connection is closed.
+    pub max_resets: u32,
+    /// Bytes that the client may send ahead of one stream's body; four times that of all.
+    pub window: u32,
+}
+
 /// The settings of a listener.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -64,6 +76,9 @@ pub struct Settings {
     pub max_connections: u32,
     /// Of one client; 0: no limit.
     pub max_connections_per_client: u32,
+    /// Whether HTTP/2 is spoken in plain text, by prior knowledge. Over TLS, ALPN says so.
+    pub h2c: bool,
+    pub http2: Http2,
     /// `None`: plain text.
     pub tls: Option<TlsServer>,
 }

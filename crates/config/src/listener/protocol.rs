@@ -59,9 +59,12 @@ pub(crate) enum Kind {
     Udp,
 }
 
-/// The keys that only some protocols have a use for, of `[[listener]]` and of its time-outs.
-pub(super) const KEYS: [(&str, &[Kind]); 11] = [
+/// The keys that only some protocols have a use for, of `[[listener]]`, of its time-outs and of
+/// its TLS.
+pub(super) const KEYS: [(&str, &[Kind]); 13] = [
     ("accept_proxy", &[Kind::Http, Kind::Tcp]),
+    ("h2c", &[Kind::Http]),
+    ("http2", &[Kind::Http]),
     ("limits", &[Kind::Http]),
     ("max_connections", &[Kind::Http, Kind::Tcp]),
     ("max_connections_per_client", &[Kind::Http, Kind::Tcp]),
@@ -73,6 +76,7 @@ pub(super) const KEYS: [(&str, &[Kind]); 11] = [
     ("udp", &[Kind::Udp]),
     ("upstream", &[Kind::Tcp, Kind::Udp]),
 ];
+pub(super) const TLS: [(&str, &[Kind]); 1] = [("http2", &[Kind::Http])];
 pub(super) const TIMEOUTS: [(&str, &[Kind]); 4] = [
     ("body", &[Kind::Http]),
     ("header", &[Kind::Http, Kind::Tcp]),

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use super::protocol::{self, Kind};
 use crate::{
     node::Words,
     place::{Placed, Problem},
@@ -15,7 +16,7 @@ pub struct Tls {
     /// At least one; the first is shown to whoever asks for a name that none is for.
     pub certificates: Vec<Certificate>,
     pub min_version: TlsVersion,
-    /// Offered by ALPN; not before HTTP/2 itself is there.
+    /// Offered by ALPN, where requests are what is spoken.
     pub http2: bool,
     /// Who signs the certificates of clients; always there unless they are not asked for one.
     pub client_ca: Option<PathBuf>,
@@ -70,9 +71,13 @@ impl Mention {
 }
 
 /// What the table says, if it is there and right, and every file that it names.
-pub(super) fn read(reader: &mut Reader<'_>) -> (Option<Tls>, Vec<Placed<PathBuf>>) {
+pub(super) fn read(
+    reader: &mut Reader<'_>,
+    kind: Option<Kind>,
+) -> (Option<Tls>, Vec<Placed<PathBuf>>) {
     let mut files = Vec::new();
     let tls = reader.table("tls", |reader| {
+        protocol::refuse_idle(reader, kind, &protocol::TLS);
         let certificates = certificates(reader, &mut files);
         let min_version = reader.take("min_version").unwrap_or_default();
         let http2 = reader.take("http2").unwrap_or(true);
