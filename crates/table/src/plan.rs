@@ -99,7 +99,7 @@ pub(crate) fn check(definition: &Definition, defaults: &UpstreamSpec) -> Result<
         return invalid("balancing by ip_hash does not go with backup servers".into());
     }
     if let Some(Contradiction { key, reason }) = spec.contradiction(defaults) {
-        return invalid(format!("{key}: {reason}"));
+        return Err(Refused::BadProtocol { pool: name.clone(), key, reason });
     }
     Ok(())
 }
