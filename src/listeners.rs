@@ -386,6 +386,17 @@ mod tests {
     }
 
     #[test]
+    fn what_clients_may_speak_is_taken_up_without_new_sockets() {
+        for key in ["h2c = true", "http2.max_resets = 1", "http2.window = '1m'"] {
+            assert_eq!(planned(&[A], &[&format!("{A}\n{key}")]), [From::Own(0)], "{key}");
+        }
+        let limited = listeners(&[&format!("{A}\nh2c = true\nhttp2.window = '1m'")]);
+        let settings = file::settings(&limited[0]);
+        assert!(settings.h2c);
+        assert_eq!((settings.http2.max_streams, settings.http2.window), (128, 1 << 20));
+    }
+
+    #[test]
     fn sockets_go_to_whoever_listens_there_now() {
         let (at_2, at_1) =
             ("name = 'a'\naddress = '127.0.0.1:2'", "name = 'b'\naddress = '127.0.0.1:1'");

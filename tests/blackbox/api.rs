@@ -385,3 +385,27 @@ fn file_and_api_stand_side_by_side() {
         pool["servers"].as_array().unwrap().iter().map(|server| &server["source"]).collect();
     assert_eq!(sources, ["file", "api"]);
 }
+
+#[test]
+fn a_pool_speaks_http2_if_that_is_said() {
+    let origin = Origin::named("one");
+    let edge = Edge::new().start();
+    let put = json!({ "servers": [origin.address()], "protocol": "http2" });
+    done(&edge, "PUT", "/api/v1/upstreams/app", &put);
+    assert_eq!(show(&edge, "/app")["definition"]["protocol"], "http2");
+    for (keys, field, reason) in [
+        (json!({ "send_proxy": "v2" }), "send_proxy", "many clients"),
+        (json!({ "check": { "type": "websocket" } }), "check", "HTTP/1.1"),
+        (json!({ "protocol": "http3" }), "protocol", "unknown variant"),
+    ] {
+        let mut wrong = put.clone();
+        wrong.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+        let said = refused(&edge, "PUT", "/api/v1/upstreams/app", &wrong, 400);
+        assert_eq!(said["errors"][0]["field"], field, "{said}");
+        assert!(said["errors"][0]["reason"].as_str().unwrap().contains(reason), "{said}");
+    }
+    edge.post("app", &format!("server {};", origin.address()));
+    assert_eq!(show(&edge, "/app")["definition"]["protocol"], "http2");
+    done(&edge, "PUT", "/api/v1/upstreams/app", &json!({ "servers": [origin.address()] }));
+    assert_eq!(show(&edge, "/app")["definition"].get("protocol"), None);
+}

@@ -92,10 +92,10 @@ fn a_file_that_is_no_toml_and_one_that_is_not_there() {
 }
 
 #[test]
-fn keys_of_later_stages_are_unknown_not_ignored() {
+fn keys_that_nobody_knows_are_refused_not_ignored() {
     for (key, section) in [
-        ("protocol", "[upstream.other]\nprotocol = \"http2\""),
-        ("h2c", "[[listener]]\naddress = \"127.0.0.1:0\"\nh2c = true"),
+        ("proxy_cache", "[upstream.other]\nproxy_cache = true"),
+        ("quic", "[[listener]]\naddress = \"127.0.0.1:0\"\nquic = true"),
     ] {
         let output = Edge::new().toml(section).command(&["check"]);
         assert_eq!(output.status.code(), Some(64), "{key}: {}", output.said());

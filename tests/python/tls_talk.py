@@ -63,7 +63,7 @@ def talk(port, made, wanted, session):
                 "alpn": tls.selected_alpn_protocol(),
                 "reused": tls.session_reused,
                 "certificate": tls.getpeercert(binary_form=True).hex(),
-                "heard": heard.decode(),
+                "heard": heard.decode(errors="replace"),
                 "clean": clean,
             }
             return came, tls.session

@@ -170,9 +170,10 @@ pub(crate) fn refused(refused: &Refused) -> Problem {
         | Refused::GenerationNotFound { .. }
         | Refused::NotFound(_)
         | Refused::ServerNotFound { .. } => StatusCode::NOT_FOUND,
-        Refused::BadDrain { .. } | Refused::BadTls { .. } | Refused::Invalid { .. } => {
-            StatusCode::BAD_REQUEST
-        }
+        Refused::BadDrain { .. }
+        | Refused::BadProtocol { .. }
+        | Refused::BadTls { .. }
+        | Refused::Invalid { .. } => StatusCode::BAD_REQUEST,
         Refused::KeyTaken => StatusCode::UNPROCESSABLE_ENTITY,
         Refused::LastServer { .. } | Refused::NobodyLeft(_) | Refused::ServerExists { .. } => {
             StatusCode::CONFLICT
@@ -183,6 +184,7 @@ pub(crate) fn refused(refused: &Refused) -> Problem {
     let problem = Problem::new(status, refused.to_string());
     match refused {
         Refused::BadDrain { field, reason } => problem.with_fault(*field, *reason),
+        Refused::BadProtocol { key, reason, .. } => problem.with_fault(*key, *reason),
         Refused::BadTls { key, reason, .. } => problem.with_fault(format!("tls.{key}"), reason),
         _ => problem,
     }

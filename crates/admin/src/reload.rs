@@ -107,6 +107,10 @@ impl From<NotReloaded> for Problem {
                 let field = format!("upstream.{pool}");
                 (StatusCode::UNPROCESSABLE_ENTITY, vec![Fault { field, reason }])
             }
+            NotReloaded::Table(Refused::BadProtocol { pool, key, reason }) => {
+                let (field, reason) = (format!("upstream.{pool}.{key}"), reason.into());
+                (StatusCode::UNPROCESSABLE_ENTITY, vec![Fault { field, reason }])
+            }
             NotReloaded::Table(Refused::BadTls { pool, key, reason }) => {
                 let field = format!("upstream.{pool}.tls.{key}");
                 (StatusCode::UNPROCESSABLE_ENTITY, vec![Fault { field, reason }])

@@ -57,6 +57,8 @@ mod tests {
             "{}",
             r#"{"send_proxy":"off"}"#,
             r#"{"send_proxy":"v2"}"#,
+            r#"{"protocol":"http1"}"#,
+            r#"{"protocol":"http2"}"#,
             r#"{"source":[]}"#,
             r#"{"source":["10.0.0.8","10.0.0.9"]}"#,
             r#"{"source":["10.0.0.9","10.0.0.8"]}"#,

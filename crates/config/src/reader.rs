@@ -20,8 +20,6 @@ pub(crate) struct Reader<'a> {
     span: Range<usize>,
     /// Dotted, for messages.
     path: Rc<str>,
-    /// What the table is: its key, and for a pool `upstream`.
-    kind: &'a str,
     known: Vec<&'static str>,
     /// Known, but not welcome in this table.
     refused: Vec<&'static str>,
@@ -30,7 +28,7 @@ pub(crate) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// The whole of a file.
     pub(crate) fn root(report: &'a Report, source: &'a Rc<Source>, table: &'a DeTable<'a>) -> Self {
-        Self::new(report, source, table, 0..0, "", "")
+        Self::new(report, source, table, 0..0, "")
     }
 
     fn new(
@@ -39,21 +37,16 @@ impl<'a> Reader<'a> {
         table: &'a DeTable<'a>,
         span: Range<usize>,
         path: &str,
-        kind: &'a str,
     ) -> Self {
         let (known, refused) = (Vec::new(), Vec::new());
-        Self { report, source, table, span, path: path.into(), kind, known, refused }
+        Self { report, source, table, span, path: path.into(), known, refused }
     }
 
     /// Reads the table that `node` holds, to its last key; `None` when it holds something else.
-    pub(crate) fn within<T>(
-        node: &Node<'a>,
-        kind: &'a str,
-        read: impl FnOnce(&mut Self) -> T,
-    ) -> Option<T> {
+    pub(crate) fn within<T>(node: &Node<'a>, read: impl FnOnce(&mut Self) -> T) -> Option<T> {
         let DeValue::Table(table) = node.value.get_ref() else { return node.mismatch("a table") };
         let (span, path) = (node.value.span(), node.dotted());
-        let mut reader = Self::new(node.report, node.source, table, span, &path, kind);
+        let mut reader = Self::new(node.report, node.source, table, span, &path);
         let value = read(&mut reader);
         reader.finish();
         Some(value)
@@ -120,7 +113,7 @@ impl<'a> Reader<'a> {
         read: impl FnOnce(&mut Self) -> T,
     ) -> Option<Placed<T>> {
         let node = self.node(key)?;
-        let value = Self::within(&node, key, read)?;
+        let value = Self::within(&node, read)?;
         Some(Placed { value, place: node.place() })
     }
 
@@ -135,7 +128,7 @@ impl<'a> Reader<'a> {
         let Some(elements) = node.elements(&expected) else {
             return Vec::new();
         };
-        elements.filter_map(|element| Self::within(&element, key, &mut read)).collect()
+        elements.filter_map(|element| Self::within(&element, &mut read)).collect()
     }
 
     /// Every table `[key.NAME]`, in file order, with its name.
@@ -156,7 +149,7 @@ impl<'a> Reader<'a> {
             let node = Node { value, path: Rc::clone(&path), key: name.get_ref(), ..node };
             let place = Place { offset: name.span().start, ..node.place() };
             let name = Placed { value: name.get_ref().to_string(), place };
-            Self::within(&node, key, |reader| read(&name, reader));
+            Self::within(&node, |reader| read(&name, reader));
         }
     }
 
@@ -178,7 +171,7 @@ impl<'a> Reader<'a> {
             let name: &str = key.get_ref();
             if !self.known.contains(&name) && !self.refused.contains(&name) {
                 let place = Place { offset: key.span().start, ..self.place_of(name) };
-                self.report.error(place, unknown::message(self.kind, name, &self.known));
+                self.report.error(place, unknown::message(name, &self.known));
             }
         }
     }

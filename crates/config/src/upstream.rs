@@ -39,6 +39,7 @@ pub(crate) struct PoolDraft {
     servers: Place,
     hash_key: Place,
     check: Place,
+    send_proxy: Place,
     tls: Option<TlsDraft>,
 }
 
@@ -55,6 +56,7 @@ impl PoolDraft {
                 servers: reader.place_of("servers"),
                 hash_key: reader.place_of("hash_key"),
                 check: reader.place_of("check"),
+                send_proxy: reader.place_of("send_proxy"),
                 tls,
             }),
             Err(reason) => {
@@ -92,6 +94,7 @@ fn settings(reader: &mut Reader<'_>) -> DefaultsDraft {
         sticky: reader.table("sticky", choice::sticky).and_then(|table| table.value),
         resolve_interval: reader.take_if("resolve_interval", positive),
         send_proxy: reader.take("send_proxy"),
+        protocol: reader.take("protocol"),
         source: connect::source(reader),
         tls: tls.as_ref().map(TlsDraft::spec),
         timeouts: reader.table("timeouts", timeouts).map(|t| t.value).unwrap_or_default(),

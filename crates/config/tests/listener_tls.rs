@@ -96,6 +96,26 @@ fn what_is_missing_or_wrong_is_told_in_its_place() {
 }
 
 #[test]
+fn http2_is_agreed_on_where_requests_are_spoken() {
+    let tcp = "[[listener]]\naddress = '[::]:1'\nprotocol = 'tcp'\nupstream = 'a'\n";
+    let text = format!("{tcp}tls = {{ http2 = false, {PAIR} }}\n[upstream.a]\n");
+    let problems = parse("t", &text).expect_err("it is wrong");
+    assert_eq!(
+        problems[0].to_string(),
+        "t:5:17: listener.tls.http2: means nothing to a listener of protocol \"tcp\""
+    );
+    assert_eq!(problems.len(), 1);
+    refused(
+        &format!("h2c = true\ntls = {{ {PAIR} }}"),
+        &[
+            "t:4:7: listener.h2c: is for plain text: with [listener.tls] it is tls.http2 that counts",
+        ],
+    );
+    let off = read(&format!("h2c = false\ntls = {{ {PAIR} }}")).expect("it reads");
+    assert_eq!(off.warnings, []);
+}
+
+#[test]
 fn clients_are_believed_by_somebodys_word() {
     for word in ["optional", "required"] {
         refused(

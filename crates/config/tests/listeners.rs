@@ -1,7 +1,7 @@
 //! The protocols of listeners: each is read as what it means, and what means nothing to it, or cannot
 //! be together, is refused in its place.
 
-use tidegate_config::{Config, Listener, Protocol, SniRule, Tcp, Udp, parse};
+use tidegate_config::{Config, Http2, Listener, Protocol, SniRule, Tcp, Udp, parse};
 use tidegate_model::{HostPattern, Name, Span};
 
 const POOLS: &str = "\n[upstream.a]\n[upstream.b]\n";
@@ -108,6 +108,8 @@ fn a_udp_listener_is_read() {
 fn a_key_without_a_use_is_refused_by_the_name_of_the_protocol() {
     let keys = [
         ("accept_proxy", "true", &["http", "tcp"] as &[_]),
+        ("h2c", "false", &["http"]),
+        ("http2", "{}", &["http"]),
         ("limits", "{}", &["http"]),
         ("max_connections", "1", &["http", "tcp"]),
         ("max_connections_per_client", "1", &["http", "tcp"]),
@@ -134,6 +136,44 @@ fn a_key_without_a_use_is_refused_by_the_name_of_the_protocol() {
             );
             refused(&text, &[&problem]);
         }
+    }
+}
+
+#[test]
+fn http2_is_read_with_its_limits() {
+    let http =
+        |text: &str| listener(&format!("address = '[::]:1'\n{text}\n[[route]]\nupstream = 'a'"));
+    let plain = http("");
+    assert!(!plain.h2c);
+    let defaults = Http2 { max_concurrent_streams: 128, max_resets: 100, window: 65_536 };
+    assert_eq!(plain.http2, defaults);
+    assert_eq!(http("h2c = false\nhttp2 = {}"), plain);
+    let given = http(
+        "h2c = true\nhttp2 = { max_concurrent_streams = 10000, max_resets = 1, window = '16m' }",
+    );
+    assert!(given.h2c);
+    let limits = Http2 { max_concurrent_streams: 10_000, max_resets: 1, window: 16 << 20 };
+    assert_eq!(given.http2, limits);
+}
+
+#[test]
+fn limits_of_http2_have_bounds() {
+    for (setting, problem) in [
+        (
+            "max_concurrent_streams = 0",
+            "32: listener.http2.max_concurrent_streams: has to be from 1 to 10000",
+        ),
+        (
+            "max_concurrent_streams = 10001",
+            "32: listener.http2.max_concurrent_streams: has to be from 1 to 10000",
+        ),
+        ("max_resets = 0", "20: listener.http2.max_resets: has to be from 1 to 10000"),
+        ("window = '65535'", "16: listener.http2.window: has to be from 64k to 16m"),
+        ("window = '17m'", "16: listener.http2.window: has to be from 64k to 16m"),
+    ] {
+        let text = format!("address = '[::]:1'\nhttp2.{setting}\n[[route]]\nupstream = 'a'");
+        let problem = format!("t:3:{problem}");
+        refused(&text, &[&problem]);
     }
 }
 

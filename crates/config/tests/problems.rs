@@ -47,7 +47,7 @@ upstream = "${nope}"
 
 [upstream."a b"]
 servers = ["1.2.3.4:99999", { weight = 70000 }]
-protocol = "http2"
+protocol = "http3"
 "#;
     assert_eq!(
         problems(text),
@@ -64,7 +64,7 @@ protocol = "http2"
             r#"t:17:12: upstream."a b".servers: "1.2.3.4:99999" is no server address: a port is a number from 1 to 65535"#,
             r#"t:17:29: upstream."a b".servers.address: this key is required"#,
             r#"t:17:40: upstream."a b".servers.weight: has to be from 0 to 65535"#,
-            r#"t:18:1: upstream."a b".protocol: not available yet in this version"#,
+            r#"t:18:12: upstream."a b".protocol: expected "http1" or "http2", found "http3""#,
         ]
     );
 }
@@ -129,21 +129,6 @@ fn histograms_by_server_are_refused_rather_than_ignored() {
     assert_eq!(problems.len(), 1);
     assert_eq!((problems[0].line, problems[0].key.as_str()), (4, "metrics.per_server_histograms"));
     assert!(tidegate_config::parse("t", &text.replace("true", "false")).is_ok());
-}
-
-#[test]
-fn what_comes_later_says_so() {
-    assert_eq!(
-        problems("[[listener]]\naddress = '[::]:80'\nh2c = 1"),
-        ["t:3:1: listener.h2c: not available yet in this version"]
-    );
-    for (text, key) in [
-        ("upstream_defaults.protocol = 'http2'", "upstream_defaults.protocol"),
-        ("upstream.a.protocol = 'http2'", "upstream.a.protocol"),
-    ] {
-        let found = problem(text);
-        assert!(found.ends_with(&format!("{key}: not available yet in this version")), "{found}");
-    }
 }
 
 #[test]

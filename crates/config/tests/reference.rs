@@ -160,9 +160,11 @@ fn collect(path: &str, value: &toml::Value, keys: &mut BTreeSet<String>) {
 
 #[test]
 fn the_examples_of_the_documentation_are_read() {
-    let documentation = include_str!("../../../docs/configuration.md");
-    let blocks: Vec<_> = documentation.split("```toml\n").skip(1).collect();
-    assert!(blocks.len() > 3);
+    let pages =
+        [include_str!("../../../docs/configuration.md"), include_str!("../../../docs/http2.md")];
+    let blocks = pages.iter().flat_map(|page| page.split("```toml\n").skip(1));
+    let blocks: Vec<_> = blocks.collect();
+    assert!(blocks.len() > 7);
     for block in blocks {
         let (example, _) = block.split_once("```").expect("the block ends");
         let listener = "listener = [{ address = '[::]:80' }]\n";

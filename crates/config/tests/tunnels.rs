@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use tidegate_model::{
     UpstreamSpec,
-    upstream::{CloseCode, OnRemove, SendProxy, TunnelSpec},
+    upstream::{CloseCode, OnRemove, Protocol, SendProxy, TunnelSpec},
 };
 
 use kit::{found, pool, refused, seconds};
@@ -93,6 +93,46 @@ fn every_word_for_send_proxy_is_read() {
         "upstream.a.send_proxy = true",
         "t:2:25: upstream.a.send_proxy: expected \"off\" or \"v1\" or \"v2\", found a boolean",
     );
+}
+
+#[test]
+fn a_pool_speaks_http1_or_http2() {
+    for (word, meant) in [("http1", Protocol::Http1), ("http2", Protocol::Http2)] {
+        let spec = pool(&format!("upstream.a.protocol = '{word}'"));
+        assert_eq!(spec.protocol, Some(meant));
+    }
+    assert_eq!(pool("[upstream.a]").protocol, None);
+    refused(
+        "upstream.a.protocol = 'h2'",
+        "t:2:23: upstream.a.protocol: expected \"http1\" or \"http2\", found \"h2\"",
+    );
+}
+
+#[test]
+fn what_speaks_for_one_client_or_http1_does_not_go_with_http2() {
+    refused(
+        "upstream.a = { protocol = 'http2', send_proxy = 'v2' }",
+        "t:2:49: upstream.a.send_proxy: does not go with protocol \"http2\": one connection carries \
+         many clients",
+    );
+    refused(
+        "upstream_defaults.protocol = 'http2'\nupstream.a.send_proxy = 'v2'",
+        "t:3:25: upstream.a.send_proxy: does not go with protocol \"http2\": one connection carries \
+         many clients",
+    );
+    refused(
+        "upstream.a = { protocol = 'http2', check = { type = 'websocket' } }",
+        "t:2:44: upstream.a.check: type \"websocket\" speaks HTTP/1.1, and protocol is \"http2\": use \
+         \"http\", \"grpc\" or \"tcp\", or another port",
+    );
+    refused(
+        "upstream.a = { protocol = 'http2', check = { send = 'GET / HTTP/1.0' } }",
+        "t:2:44: upstream.a.check: what send holds is HTTP/1, and protocol is \"http2\": use method, \
+         path and headers, or another port",
+    );
+    let elsewhere =
+        "upstream.a = { protocol = 'http2', check = { type = 'websocket', port = 81 } }";
+    assert_eq!(found(elsewhere), [""; 0]);
 }
 
 #[test]

@@ -34,6 +34,7 @@ impl Facts {
         self.epoch != others.epoch
             || self.server().target != others.server().target
             || self.pool.upstream.tls != others.pool.upstream.tls
+            || self.pool.upstream.protocol != others.pool.upstream.protocol
             || !self.check.asks_as(&others.check)
     }
 

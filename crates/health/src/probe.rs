@@ -2,8 +2,10 @@
 //! a probe ends within the check's timeout and holds little.
 
 mod dial;
+mod exchange;
 mod grpc;
 mod http;
+mod http2;
 #[cfg(test)]
 mod kit;
 mod secure;
@@ -16,7 +18,7 @@ use std::{cell::OnceCell, io, time::Duration};
 use tidegate_model::{
     Address, Check,
     address::Place,
-    upstream::{CheckKind, SendProxy},
+    upstream::{CheckKind, Protocol, SendProxy},
 };
 use tidegate_net::{TlsInquiry, is_local_error};
 use tidegate_table::{Pool, Server, Target};
@@ -61,6 +63,8 @@ pub(crate) struct Subject<'a> {
     introduction: Option<proxy::Header>,
     /// How the conversation is to be made secure.
     secure: Option<Secure<'a>>,
+    /// Whether it is asked in HTTP/2, where it might be HTTP/1.
+    http2: bool,
 }
 
 impl Inquirer {
@@ -95,6 +99,9 @@ impl Inquirer {
         }
         match subject.check.kind {
             CheckKind::Grpc => Box::pin(grpc::ask(dial::stream(socket), subject, deadline)).await,
+            CheckKind::Http if subject.http2 => {
+                Box::pin(http2::ask(dial::stream(socket), subject, deadline)).await
+            }
             CheckKind::Http => http::ask(dial::stream(socket), subject).await,
             // A check that is off is none, and never gets here.
             CheckKind::Off | CheckKind::Tcp => tcp::peek(&socket),
@@ -126,14 +133,24 @@ impl<'a> Subject<'a> {
         };
         let version = version.filter(|_| check.port == 0);
         let introduction = version.map(|version| proxy::write(version, None));
-        Self { check, address: &server.spec.address, target, introduction, secure: None }
+        Self {
+            check,
+            address: &server.spec.address,
+            target,
+            introduction,
+            secure: None,
+            http2: false,
+        }
     }
 
-    /// Over TLS, if its pool speaks that: what asks for an answer does, on the server's own port.
+    /// In what its pool speaks, TLS and HTTP/2: what asks for an answer does, on the server's own port.
     pub(crate) fn over(mut self, pool: &'a Pool, server: &'a Server) -> Self {
         use CheckKind::{Grpc, Http, Websocket};
         let asks = matches!(self.check.kind, Grpc | Http | Websocket) && self.check.port == 0;
-        let secure = |tls| Secure::new(pool, tls, server, self.check.kind);
+        let is_http2 = pool.upstream.protocol == Protocol::Http2;
+        self.http2 = asks && is_http2 && self.check.kind == Http;
+        let http2 = self.http2 || self.check.kind == Grpc;
+        let secure = |tls| Secure::new(pool, tls, server, http2);
         self.secure = pool.upstream.tls.as_ref().filter(|_| asks).map(secure);
         self
     }

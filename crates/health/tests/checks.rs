@@ -6,9 +6,9 @@ mod kit;
 use kit::{Origin, Stage, check, delete, pool, server};
 use tidegate_model::{
     Span,
-    upstream::{CheckKind, CheckSpec, CheckStart},
+    upstream::{CheckKind, CheckSpec, CheckStart, Protocol},
 };
-use tidegate_table::{Ailment, ServerState};
+use tidegate_table::{Ailment, Operation, ServerState};
 
 const HOUR: Option<Span> = Some(Span::from_secs(3_600));
 
@@ -39,6 +39,21 @@ async fn fall_takes_a_server_out_and_rise_brings_it_back() {
     origin.answer(200);
     stage.until(|| ailment(&state).is_none()).await;
     assert!(state.health.checked().is_some_and(|checked| checked.rises >= 2));
+}
+
+#[tokio::test]
+async fn a_pool_is_asked_in_what_it_speaks() {
+    let origin = Origin::start().await;
+    let stage = Stage::open([pool("a", [server(&origin)], check())]);
+    let state = stage.state("a", 0);
+    stage.until(|| passed(&state) > 0).await;
+    let mut other = pool("a", [server(&origin)], check());
+    if let Operation::Put { spec, .. } = &mut other {
+        spec.protocol = Some(Protocol::Http2);
+    }
+    stage.change(other).await;
+    // The origin only knows HTTP/1.
+    stage.until(|| ailment(&state) == Some(Ailment::Unhealthy)).await;
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod balance;
 mod check;
 mod eject;
 mod next;
+mod protocol;
 mod server;
 mod tls;
 mod tunnel;
@@ -28,6 +29,7 @@ pub use balance::{Balance, HashKey, Sticky, WhenAllDown};
 pub use check::{Check, CheckKind, CheckSpec, CheckStart, ExpectBody, MIN_INTERVAL, StatusPattern};
 pub use eject::{Eject, EjectSpec};
 pub use next::{Condition, Conditions, Next, NextSpec, Share};
+pub use protocol::{Contradiction, Protocol};
 pub use server::{ServerChange, ServerSpec};
 pub use tls::{BadServerName, ServerName, Tls, TlsSpec};
 pub use tunnel::{BadCloseCode, CloseCode, OnRemove, Tunnel, TunnelSpec};
@@ -61,6 +63,8 @@ pub struct UpstreamSpec {
     pub resolve_interval: Option<Span>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub send_proxy: Option<SendProxy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<Ip>>)]
     pub source: Option<Vec<IpAddr>>,
@@ -128,6 +132,7 @@ pub struct Upstream {
     pub tunnel: Tunnel,
     /// Whether servers are told, before the first byte, whom a connection is for.
     pub send_proxy: SendProxy,
+    pub protocol: Protocol,
     /// Local addresses to connect from, in turn; empty: the system's choice.
     pub source: Vec<IpAddr>,
     /// `None`: servers are spoken to in the clear.
@@ -175,6 +180,7 @@ impl UpstreamSpec {
             read_timeout: pick!(timeouts.read, Span::from_secs(60)),
             tunnel: self.tunnel.resolve(&defaults.tunnel),
             send_proxy: pick!(send_proxy, SendProxy::default()),
+            protocol: pick!(protocol, Protocol::default()),
             source: pick!(source, Vec::new()),
             tls: TlsSpec::resolve(self.tls.as_ref(), defaults.tls.as_ref(), &host_header),
             host_header,

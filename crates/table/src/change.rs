@@ -224,6 +224,9 @@ pub enum Refused {
     /// What is wrong with an order to drain, and with which part of it.
     #[error("{reason}")]
     BadDrain { field: &'static str, reason: &'static str },
+    /// A key of the pool does not go with its protocol.
+    #[error("upstream \"{pool}\": {key}: {reason}")]
+    BadProtocol { pool: Name, key: &'static str, reason: &'static str },
     /// A file that TLS to its servers needs cannot be used.
     #[error("upstream \"{pool}\": tls.{key}: {reason}")]
     BadTls { pool: Name, key: &'static str, reason: String },

@@ -12,7 +12,7 @@ use std::{
 use tidegate_model::{
     Balance, Name, Resolved, UpstreamSpec,
     address::Place,
-    upstream::{EjectSpec, NextSpec, TimeoutsSpec, TlsSpec, TunnelSpec},
+    upstream::{Contradiction, EjectSpec, NextSpec, TimeoutsSpec, TlsSpec, TunnelSpec},
 };
 
 use crate::{
@@ -97,6 +97,9 @@ pub(crate) fn check(definition: &Definition, defaults: &UpstreamSpec) -> Result<
     let balance = spec.balance.or(defaults.balance).unwrap_or_default();
     if balance == Balance::IpHash && servers.iter().any(|server| server.backup) {
         return invalid("balancing by ip_hash does not go with backup servers".into());
+    }
+    if let Some(Contradiction { key, reason }) = spec.contradiction(defaults) {
+        return Err(Refused::BadProtocol { pool: name.clone(), key, reason });
     }
     Ok(())
 }
@@ -226,6 +229,7 @@ fn overlay(base: &UpstreamSpec, patch: UpstreamSpec) -> UpstreamSpec {
         sticky,
         resolve_interval,
         send_proxy,
+        protocol,
         source,
         tls,
         timeouts: TimeoutsSpec { connect, send, read },
@@ -247,6 +251,7 @@ fn overlay(base: &UpstreamSpec, patch: UpstreamSpec) -> UpstreamSpec {
         sticky: sticky.or_else(|| base.sticky.clone()),
         resolve_interval: resolve_interval.or(base.resolve_interval),
         send_proxy: send_proxy.or(base.send_proxy),
+        protocol: protocol.or(base.protocol),
         source: source.or_else(|| base.source.clone()),
         tls: tls.or_else(|| base.tls.clone()),
         timeouts: TimeoutsSpec {

@@ -253,6 +253,7 @@ impl Published {
         let outcome = match refused {
             Refused::Closed | Refused::Storage { .. } => Outcome::Failed,
             Refused::BadDrain { .. }
+            | Refused::BadProtocol { .. }
             | Refused::BadTls { .. }
             | Refused::DrainNotFound(_)
             | Refused::GenerationNotFound { .. }

@@ -1,7 +1,10 @@
 //! File against API, case by case (interface §2, "File and API"): every case at a reload and, from a
 //! state directory, at a start.
 
-use tidegate_model::{Balance, UpstreamSpec};
+use tidegate_model::{
+    Balance, UpstreamSpec,
+    upstream::{Protocol, SendProxy},
+};
 use tidegate_table::{FileState, Operation, Refused, Source, Table};
 
 mod kit;
@@ -222,9 +225,15 @@ fn what_could_never_serve_is_refused_with_its_reason() {
         let spec = UpstreamSpec { balance: Some(Balance::IpHash), ..spec(servers) };
         merge("p", spec)
     };
+    let introduced = UpstreamSpec {
+        send_proxy: Some(SendProxy::V2),
+        protocol: Some(Protocol::Http2),
+        ..spec(ONE)
+    };
     for (operation, reason) in [
         (put("p", &["backup 10.0.0.1:80"]), "backup"),
         (ip_hash(&["10.0.0.1:80", "backup 10.0.0.2:80"]), "ip_hash"),
+        (merge("p", introduced), "send_proxy: does not go with protocol"),
         (put("p", &["10.0.0.1:80", "nowhere.example"]), "\"nowhere.example\""),
         (delete("P"), "no upstream \"P\""),
     ] {
@@ -233,17 +242,19 @@ fn what_could_never_serve_is_refused_with_its_reason() {
     }
     assert!(listing(&table).is_empty(), "all of a change or none of it");
     run(table.change(change([put("empty", &[])]))).expect("a pool may be empty");
-    assert_eq!(table.changes().counts[&("dyups", "refused")], 4);
+    assert_eq!(table.changes().counts[&("dyups", "refused")], 5);
 }
 
 #[test]
 fn a_merge_replaces_what_it_names_and_keeps_the_rest() {
     let table = in_memory(FileState::default());
-    let first = UpstreamSpec { keepalive: Some(7), ..spec(ONE) };
+    let protocol = Some(Protocol::Http2);
+    let first = UpstreamSpec { keepalive: Some(7), protocol, ..spec(ONE) };
     run(table.change(change([merge("Pool", first)]))).expect("it is applied");
     run(table.change(change([merge("POOL", spec(TWO))]))).expect("it is applied");
     let snapshot = table.snapshot();
     let pool = snapshot.pool("pool").expect("it is there");
     assert_eq!((pool.upstream.keepalive, pool.source), (7, Source::Api));
+    assert_eq!(pool.upstream.protocol, Protocol::Http2);
     assert_eq!(listing(&table), ["POOL: 10.0.0.2:80"]);
 }

@@ -103,14 +103,16 @@ fn sessions_are_resumed() {
     assert_eq!((site.handshakes("full"), site.handshakes("resumed")), (2.0, 14.0));
 }
 
-/// HTTP/2 is offered once it is there.
 #[test]
-fn http_2_is_not_offered() {
+fn http_2_is_agreed_on_unless_it_is_off() {
     let origin = Origin::named("up");
-    let site = Site::new(Edge::to(&[&origin]), "http2 = true");
     let wanted = json!({ "name": "a.test", "alpn": ["h2", "http/1.1"], "say": LAST });
+    // That this client does not speak it after all is nothing here.
+    let site = Site::new(Edge::to(&[&origin]), "");
+    assert_eq!(talk(&site.edge, &wanted).remove(0)["alpn"], "h2");
+    let site = Site::new(Edge::to(&[&origin]), "http2 = false");
     let came = talk(&site.edge, &wanted).remove(0);
-    assert_ne!(came["alpn"], "h2", "{came}");
+    assert_eq!(came["alpn"], "http/1.1", "{came}");
     assert!(came["heard"].as_str().unwrap().ends_with("up"), "{came}");
     let both = site.client().offering(&["h2", "http/1.1"]);
     assert_eq!(both.connect(site.edge.port("edge"), "a.test").ask(GET).text(), "up");

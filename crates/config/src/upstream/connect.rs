@@ -1,9 +1,9 @@
-//! How a connection to a server begins: from which address of this machine, and with which word about
-//! the client it is for.
+//! How a connection to a server begins: from which address of this machine, with which word about the
+//! client it is for, and in which protocol.
 
 use std::{collections::HashSet, net::IpAddr};
 
-use tidegate_model::upstream::SendProxy;
+use tidegate_model::upstream::{Protocol, SendProxy};
 
 use crate::{
     node::{FromToml, Node, Words},
@@ -46,6 +46,11 @@ impl FromToml for IpAddr {
             }
         }
     }
+}
+
+impl Words for Protocol {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("http1", Self::Http1), ("http2", Self::Http2)];
 }
 
 impl Words for SendProxy {

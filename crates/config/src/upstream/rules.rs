@@ -1,7 +1,7 @@
 //! What is only wrong, or odd, between a pool and the defaults that fill its gaps: a pool may have
 //! its method, or the kind of its check, from there.
 
-use tidegate_model::{Balance, Span, UpstreamSpec};
+use tidegate_model::{Balance, Span, UpstreamSpec, upstream::Contradiction};
 
 use super::{PoolDraft, check};
 use crate::place::Report;
@@ -16,6 +16,10 @@ impl PoolDraft {
             report.warn(self.hash_key.clone(), message);
         }
         self.check_probes(defaults, report);
+        if let Some(Contradiction { key, reason }) = self.spec.contradiction(defaults) {
+            let place = if key == "check" { &self.check } else { &self.send_proxy };
+            report.error(place.clone(), reason);
+        }
         if let Some(tls) = &self.tls {
             tls.warn(self.spec.resolve(defaults).tls.as_ref(), report);
         }

@@ -16,7 +16,7 @@ impl FromToml for ServerSpec {
     fn from_toml(node: &Node<'_>) -> Option<Self> {
         match node.value.get_ref() {
             DeValue::String(_) => Address::from_toml(node).map(Self::new),
-            DeValue::Table(_) => Reader::within(node, "servers", server)?,
+            DeValue::Table(_) => Reader::within(node, server)?,
             _ => node.mismatch("an address in quotes or a table with one"),
         }
     }

@@ -1,25 +1,22 @@
 //! `grpc`: the standard health protocol (`grpc.health.v1.Health/Check`) over HTTP/2 with prior
 //! knowledge, or over TLS. Its two messages have one field each, so they are written and read here by hand.
 
-use std::{cell::RefCell, error::Error, pin::pin, rc::Rc};
-
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
-use hyper::{
-    HeaderMap, Request, Response, StatusCode, Uri, body::Incoming, client::conn::http2,
-    rt::Executor,
-};
-use hyper_util::rt::TokioIo;
-use tokio::{task::JoinSet, time::Instant};
+use hyper::{HeaderMap, Request, Response, StatusCode, Uri, body::Incoming};
+use tokio::time::Instant;
 
-use super::{AGENT, Fault, Found, Subject, dial::Stream, farewell};
+use super::{
+    AGENT, Fault, Found, Subject,
+    dial::Stream,
+    exchange::{self, broken},
+};
 
 const METHOD: &str = "/grpc.health.v1.Health/Check";
 /// `ServingStatus.SERVING`
 const SERVING: u64 = 1;
 /// The answer is a few bytes.
 const LONGEST_ANSWER: usize = 4 * 1024;
-const WINDOW: u32 = 64 * 1024;
 /// A flag and a length go before a message.
 const PREFIX: usize = 5;
 /// The tag of `service`: field 1, with a length before it.
@@ -27,37 +24,9 @@ const SERVICE_FIELD: u8 = 0x0a;
 /// `grpc-timeout` has eight digits at most.
 const MOST_MILLIS: u64 = 99_999_999;
 
-/// The tasks of one connection; they end with its probe.
-#[derive(Clone, Default)]
-struct Tasks(Rc<RefCell<JoinSet<()>>>);
-
-struct EndWithProbe(Tasks);
-
 pub(super) async fn ask(stream: Stream, subject: &Subject<'_>, deadline: Instant) -> Found {
     let request = request(subject)?;
-    let tasks = EndWithProbe(Tasks::default());
-    let mut builder = http2::Builder::new(tasks.0.clone());
-    builder.initial_stream_window_size(WINDOW).initial_connection_window_size(WINDOW);
-    let opened = builder.handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
-    let (mut sender, connection) = opened;
-    let mut connection = pin!(connection);
-    let answered = async {
-        let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
-        judge(response).await
-    };
-    let found = tokio::select! {
-        biased;
-        found = answered => found,
-        ended = &mut connection => Err(match ended {
-            Ok(()) => Fault::server("the connection was closed without an answer"),
-            Err(error) => broken(&error),
-        }),
-    };
-    if found.is_ok() {
-        drop(sender);
-        farewell(deadline, tasks.finish()).await;
-    }
-    found
+    exchange::ask(stream, request, deadline, judge).await
 }
 
 fn request(subject: &Subject<'_>) -> Result<Request<Full<Bytes>>, Fault> {
@@ -194,44 +163,22 @@ fn skip(bytes: &mut &[u8], count: usize) -> Option<()> {
     Some(())
 }
 
-/// hyper keeps the reason behind the error.
-fn broken(error: &hyper::Error) -> Fault {
-    let reason = error.source().map(|source| format!(": {source}")).unwrap_or_default();
-    Fault::server(format!("{error}{reason}"))
-}
-
-impl<F: Future<Output = ()> + 'static> Executor<F> for Tasks {
-    fn execute(&self, task: F) {
-        self.0.borrow_mut().spawn_local(task);
-    }
-}
-
-impl EndWithProbe {
-    /// Waits until the connection has said what it has to.
-    async fn finish(&self) {
-        let mut tasks = std::mem::take(&mut *self.0.0.borrow_mut());
-        while tasks.join_next().await.is_some() {}
-    }
-}
-
-impl Drop for EndWithProbe {
-    fn drop(&mut self) {
-        self.0.0.borrow_mut().abort_all();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
 
     use http_body_util::StreamBody;
     use hyper::{body::Frame, server::conn::http2 as server, service::service_fn};
+    use hyper_util::rt::TokioIo;
     use proptest::prelude::*;
     use tidegate_model::upstream::CheckKind;
     use tokio::{io::AsyncWriteExt, net::TcpStream};
 
     use super::*;
-    use crate::probe::kit::{Asking, SOON, run, serve};
+    use crate::probe::{
+        exchange::Tasks,
+        kit::{Asking, SOON, run, serve},
+    };
 
     type Frames = Vec<Result<Frame<Bytes>, Infallible>>;
 

@@ -15,7 +15,7 @@ use super::{AGENT, Fault, Found, Subject, dial::Stream};
 const LONGEST_HEAD: usize = 16 * 1024;
 const MOST_FIELDS: usize = 100;
 /// As much of a body is looked at.
-const LONGEST_BODY: usize = 64 * 1024;
+pub(super) const LONGEST_BODY: usize = 64 * 1024;
 /// Room for one read.
 const READ: usize = 2 * 1024;
 
@@ -52,7 +52,7 @@ pub(super) async fn ask(mut stream: Stream, subject: &Subject<'_>) -> Found {
     }
 }
 
-fn judge_body(expected: &ExpectBody, body: &[u8], seen: String) -> Found {
+pub(super) fn judge_body(expected: &ExpectBody, body: &[u8], seen: String) -> Found {
     if expected.is_in(body) {
         return Ok(format!("{seen}, with the expected body"));
     }

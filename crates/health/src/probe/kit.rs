@@ -27,6 +27,8 @@ const LATER: Span = Span::from_secs(60);
 pub(crate) struct Asking {
     pub(crate) check: Check,
     pub(crate) send_proxy: SendProxy,
+    /// Whether that is what its pool speaks.
+    pub(crate) http2: bool,
     server: Server,
 }
 
@@ -76,11 +78,12 @@ impl Asking {
             draining: None,
             since: 0,
         };
-        Self { check: check(kind), send_proxy: SendProxy::Off, server }
+        Self { check: check(kind), send_proxy: SendProxy::Off, http2: false, server }
     }
 
     pub(crate) fn subject(&self) -> Subject<'_> {
-        Subject::new(&self.server, &self.check, self.send_proxy)
+        let subject = Subject::new(&self.server, &self.check, self.send_proxy);
+        Subject { http2: self.http2, ..subject }
     }
 
     pub(crate) async fn ask(&self) -> Found {

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use tidegate_model::upstream::{CheckKind, Tls};
+use tidegate_model::upstream::Tls;
 use tidegate_net::{TlsClient, TlsError, is_local_error};
 use tidegate_pool::{Unready, client, http2_client, sessions_of};
 use tidegate_table::{Pool, Server};
@@ -20,10 +20,10 @@ pub(super) struct Secure<'a> {
 }
 
 impl<'a> Secure<'a> {
-    pub(super) fn new(pool: &Pool, tls: &'a Tls, server: &'a Server, kind: CheckKind) -> Self {
-        let client = match kind {
-            CheckKind::Grpc => http2_client(pool),
-            _ => client(pool).map(|made| made.map(|(client, _)| client)),
+    pub(super) fn new(pool: &Pool, tls: &'a Tls, server: &'a Server, http2: bool) -> Self {
+        let client = match http2 {
+            true => http2_client(pool),
+            false => client(pool).map(|made| made.map(|(client, _)| client)),
         };
         let sessions = format!("{}/check", sessions_of(server));
         Self { client, name: tls.name_of(&server.spec.address), sessions }

@@ -86,7 +86,7 @@ pub struct Check {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckKind {
-    /// The standard health protocol, over HTTP/2 without TLS.
+    /// The standard health protocol, over HTTP/2.
     Grpc,
     #[default]
     Http,
