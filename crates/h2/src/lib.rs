@@ -4,6 +4,7 @@
 //! connection may do with them is bounded here ([`Limits`], `meter`).
 #![forbid(unsafe_code)]
 
+mod cuts;
 mod incoming;
 mod meter;
 mod outgoing;

@@ -28,6 +28,8 @@ const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const ACK: u8 = 1;
+const PADDED: u8 = 8;
+const PRIORITISED: u8 = 32;
 
 /// A socket and what came of it ahead.
 #[derive(Debug)]
@@ -47,7 +49,16 @@ struct Frames {
     skip: usize,
     head: [u8; FRAME_HEAD],
     have: usize,
+    /// The highest stream that had a head; `None`: there has been no frame yet.
+    last: Option<u32>,
+    /// So many bytes further on begins a block of trailers.
+    trailers: Option<usize>,
 }
+
+/// What the h2 crate lets pass and RFC 9113 does not: another first frame than SETTINGS (§3.4), trailers
+/// that begin with a pseudo field (§8.1).
+#[derive(Debug)]
+struct Malformed;
 
 impl Metered {
     /// `ahead` was read already; `preface` bytes of all are no frames.
@@ -57,7 +68,7 @@ impl Metered {
         preface: usize,
         tally: Arc<Tally>,
     ) -> Self {
-        let frames = Frames { skip: preface, head: [0; FRAME_HEAD], have: 0 };
+        let frames = Frames::after(preface);
         Self { socket, ahead, frames, tally, written: 0 }
     }
 
@@ -70,27 +81,66 @@ impl Metered {
 }
 
 impl Frames {
-    fn follow(&mut self, mut bytes: &[u8], tally: &Tally) {
+    fn after(preface: usize) -> Self {
+        Self { skip: preface, head: [0; FRAME_HEAD], have: 0, last: None, trailers: None }
+    }
+
+    fn follow(&mut self, mut bytes: &[u8], tally: &Tally) -> Result<(), Malformed> {
         loop {
             let skipped = self.skip.min(bytes.len());
+            self.look_at_trailers(&bytes[..skipped])?;
             self.skip -= skipped;
             bytes = &bytes[skipped..];
             if bytes.is_empty() {
-                return;
+                return Ok(());
             }
             let taken = (FRAME_HEAD - self.have).min(bytes.len());
             self.head[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
             self.have += taken;
             bytes = &bytes[taken..];
             if self.have < FRAME_HEAD {
-                return;
+                return Ok(());
             }
             self.have = 0;
-            let [high, middle, low, kind, flags, ..] = self.head;
-            self.skip = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
-            judge(kind, flags, self.skip, tally);
+            self.begin(tally)?;
         }
     }
+
+    /// A whole head of a frame is there.
+    fn begin(&mut self, tally: &Tally) -> Result<(), Malformed> {
+        let [high, middle, low, kind, flags, stream @ ..] = self.head;
+        self.skip = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
+        let Some(last) = self.last else {
+            self.last = Some(0);
+            return if kind == SETTINGS && flags & ACK == 0 { Ok(()) } else { Err(Malformed) };
+        };
+        let stream = u32::from_be_bytes(stream);
+        if kind == HEADERS && stream <= last {
+            let padded = usize::from(flags & PADDED != 0);
+            let prioritised = if flags & PRIORITISED != 0 { 5 } else { 0 };
+            self.trailers = Some(padded + prioritised);
+        } else if kind == HEADERS {
+            self.last = Some(stream);
+        }
+        judge(kind, flags, self.skip, tally);
+        Ok(())
+    }
+
+    fn look_at_trailers(&mut self, payload: &[u8]) -> Result<(), Malformed> {
+        let Some(at) = self.trailers else { return Ok(()) };
+        let Some(first) = payload.get(at) else {
+            self.trailers = (payload.len() < self.skip).then(|| at - payload.len());
+            return Ok(());
+        };
+        self.trailers = None;
+        if is_pseudo(*first) { Err(Malformed) } else { Ok(()) }
+    }
+}
+
+/// Whether a field that begins so is a pseudo field of the static table (RFC 7541 §6, Appendix A), in
+/// each of the forms that a field may have.
+fn is_pseudo(first: u8) -> bool {
+    matches!(first, 0x81..=0x8e | 0x41..=0x4e | 0x11..=0x1e | 0x01..=0x0e)
 }
 
 /// What a frame is worth. One that is cut short or out of place is for the h2 crate to refuse.
@@ -123,8 +173,8 @@ impl AsyncRead for Metered {
             buffer.put_slice(&this.ahead[..taken]);
             this.ahead.drain(..taken);
         }
-        this.frames.follow(&buffer.filled()[before..], &this.tally);
-        Poll::Ready(Ok(()))
+        let followed = this.frames.follow(&buffer.filled()[before..], &this.tally);
+        Poll::Ready(followed.map_err(|Malformed| io::ErrorKind::InvalidData.into()))
     }
 }
 
@@ -179,8 +229,8 @@ mod tests {
     fn excess(bytes: &[u8], preface: usize) -> Option<Excess> {
         let follow = |size: usize| {
             let tally = Tally::new(3);
-            let mut frames = Frames { skip: preface, head: [0; FRAME_HEAD], have: 0 };
-            bytes.chunks(size).for_each(|piece| frames.follow(piece, &tally));
+            let mut frames = Frames { last: Some(0), ..Frames::after(preface) };
+            bytes.chunks(size).for_each(|piece| frames.follow(piece, &tally).expect("it began"));
             tally.excess()
         };
         let whole = follow(bytes.len());
@@ -195,6 +245,33 @@ mod tests {
         assert_eq!(excess(&resets(4), 2), Some(Excess::Resets));
         // The same bytes as payload are none.
         assert_eq!(excess(&frame(DATA, 0, &resets(10)), 0), None);
+    }
+
+    #[test]
+    fn trailers_have_no_pseudo_fields() {
+        let head = frame(HEADERS, 4, &[0x82, 0x84]);
+        let trailers = |flags: u8, payload: &[u8]| {
+            let bytes = [head.clone(), frame(HEADERS, flags, payload)].concat();
+            let in_pieces = |size: usize| {
+                let mut frames = Frames { last: Some(0), ..Frames::after(0) };
+                let tally = Tally::new(1);
+                bytes.chunks(size).try_for_each(|piece| frames.follow(piece, &tally)).is_ok()
+            };
+            let whole = in_pieces(bytes.len());
+            assert!([1, 3, 10].into_iter().all(|size| in_pieces(size) == whole));
+            whole
+        };
+        assert!(trailers(5, &[0x40, 1, b'x', 1, b'y']));
+        assert!(!trailers(5, &[0x42, 1, b'x']) && !trailers(5, &[0x82]));
+        assert!(!trailers(5 | PADDED | PRIORITISED, &[0, 0, 0, 0, 0, 9, 0x82]));
+        assert!(trailers(5 | PRIORITISED, &[0, 0, 0, 0, 0]) && trailers(5, &[]));
+    }
+
+    #[test]
+    fn settings_come_first() {
+        let begin = |kind, flags| Frames::after(0).follow(&frame(kind, flags, &[]), &Tally::new(1));
+        assert!(begin(SETTINGS, 0).is_ok());
+        assert!(begin(SETTINGS, ACK).is_err() && begin(HEADERS, 0).is_err());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{Reason, SendStream};
+use h2::SendStream;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tidegate_wire::{ChunkDecoder, Step, parse_trailers};
 
@@ -95,8 +95,8 @@ impl Outgoing {
         self.stream.poll_reset(cx).map(drop)
     }
 
-    pub(crate) fn reset(&mut self, reason: Reason) {
-        self.stream.send_reset(reason);
+    pub(crate) fn into_stream(self) -> SendStream<Bytes> {
+        self.stream
     }
 
     /// Says that nothing more follows.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{Reason, RecvStream, server::SendResponse};
+use h2::{RecvStream, server::SendResponse};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use tidegate_net::{End, Within};
 use tidegate_wire::ChunkDecoder;
@@ -37,7 +37,6 @@ pub(crate) struct Served {
     to_head: bool,
     /// It asks for a tunnel (RFC 8441).
     asks_tunnel: bool,
-    is_cut: bool,
     local: Option<SocketAddr>,
     tally: Arc<Tally>,
 }
@@ -76,7 +75,6 @@ impl Served {
             stage: Stage::Head(Vec::new()),
             to_head: parts.method == Method::HEAD,
             asks_tunnel: told == Told::Tunnel,
-            is_cut: false,
             local,
             tally,
         }
@@ -280,22 +278,17 @@ impl Within for Served {
     fn local_ip(&self) -> Option<SocketAddr> {
         self.local
     }
-
-    fn reset_on_close(&mut self, reset: bool) {
-        self.is_cut = reset;
-    }
 }
 
 impl Drop for Served {
     fn drop(&mut self) {
         let answered = self.is_answered();
-        if let Stage::Body(body) = &mut self.stage {
+        if let Stage::Body(body) = std::mem::replace(&mut self.stage, Stage::Over) {
             if body.waits() {
                 self.tally.stalled();
             }
             if !answered {
-                // RFC 9113 §8.1: what was cut is not to be taken for whole.
-                body.reset(if self.is_cut { Reason::INTERNAL_ERROR } else { Reason::CANCEL });
+                self.tally.cuts.leave(body.into_stream());
             }
         }
         self.tally.end(answered);

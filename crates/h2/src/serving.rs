@@ -94,6 +94,7 @@ impl Serving {
                 }
                 Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(None),
                 Poll::Pending if self.tally.excess().is_some() && !self.calmed => (),
+                Poll::Pending if self.tally.cuts.reset(cx) => (),
                 Poll::Pending => return Poll::Pending,
             }
         }

@@ -9,6 +9,8 @@ use std::{
 
 use tidegate_net::coarse_millis;
 
+use crate::cuts::Cuts;
+
 /// Frames that carry nothing, at once.
 const IDLE_FRAMES: u32 = 1_000;
 
@@ -46,6 +48,7 @@ pub(crate) struct Tally {
     frames: Budget,
     /// One more than its place; 0: none.
     excess: AtomicU8,
+    pub(crate) cuts: Cuts,
 }
 
 /// So many at once, and so many more a second.
@@ -79,6 +82,7 @@ impl Tally {
             resets: Budget::new(resets, RESETS_A_SECOND),
             frames: Budget::new(IDLE_FRAMES, IDLE_FRAMES_A_SECOND),
             excess: AtomicU8::new(0),
+            cuts: Cuts::default(),
         }
     }
 

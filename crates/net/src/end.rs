@@ -56,13 +56,11 @@ pub trait End {
 }
 
 /// An end that has no socket of its own: it is one of many within a connection, as a stream of HTTP/2
-/// is. It speaks HTTP/1 all the same, so that the engines need not know.
+/// is. It speaks HTTP/1 all the same, so that the engines need not know. Dropped before its time, it
+/// tells the other side that it was cut.
 pub trait Within: End + fmt::Debug + Send {
     /// Where the connection leads to, on this side.
     fn local_ip(&self) -> Option<SocketAddr>;
-
-    /// As [`Socket::reset_on_close`].
-    fn reset_on_close(&mut self, reset: bool);
 }
 
 /// Fills an empty pipe from a socket. 0 bytes: the other side has said its last word. Cancel safe.

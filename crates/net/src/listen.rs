@@ -257,11 +257,10 @@ impl Socket {
     }
 
     /// Whether closing it says RST instead of FIN, and nothing by TLS: how a cut is told from an end.
+    /// A stream within a connection tells them apart by itself.
     pub fn reset_on_close(&mut self, reset: bool) {
-        match self {
-            Self::Tls(end) => end.cut_on_close(reset),
-            Self::Within(end) => end.reset_on_close(reset),
-            Self::Tcp(_) | Self::Unix(_) => (),
+        if let Self::Tls(end) = self {
+            end.cut_on_close(reset);
         }
         if let Self::Tcp(stream) = self.below() {
             // A socket that is gone already needs no such mark.
