@@ -129,6 +129,19 @@ async fn bytes_go_both_ways_whatever_the_buffers() {
     assert_eq!(read_all(&mut far, 1, 5).await, b"abcde");
 }
 
+/// Writes these bytes over and over until it is told to wait, and says how many were taken before.
+async fn fill(socket: &mut Socket, bytes: &[u8]) -> usize {
+    let mut sent = 0;
+    poll_fn(|cx| {
+        while let Poll::Ready(written) = socket.poll_write(cx, bytes) {
+            sent += written.expect("it is taken");
+        }
+        Poll::Ready(())
+    })
+    .await;
+    sent
+}
+
 #[tokio::test]
 async fn who_was_told_to_wait_is_told_later_what_was_written() {
     let house = House::new();
@@ -136,14 +149,7 @@ async fn who_was_told_to_wait_is_told_later_what_was_written() {
     let client = TlsClient::load(&house.connecting()).expect("it is sound");
     let (mut near, mut far) = open(&server, &client, "a.example").await;
     let bytes = vec![7; 50_000];
-    let mut sent = 0;
-    poll_fn(|cx| {
-        while let Poll::Ready(written) = near.poll_write(cx, &bytes) {
-            sent += written.expect("it is taken");
-        }
-        Poll::Ready(())
-    })
-    .await;
+    let sent = fill(&mut near, &bytes).await;
     let (written, read) = join!(
         async {
             let written = poll_fn(|cx| near.poll_write(cx, &bytes)).await;
@@ -153,6 +159,40 @@ async fn who_was_told_to_wait_is_told_later_what_was_written() {
     );
     assert_eq!(written, 50_000);
     assert!(read.iter().all(|byte| *byte == 7));
+}
+
+#[tokio::test]
+async fn who_comes_with_less_is_told_of_no_more_than_that() {
+    let house = House::new();
+    let server = server(&house.serving(&[&["a.example"]]));
+    let client = TlsClient::load(&house.connecting()).expect("it is sound");
+    let (mut near, mut far) = open(&server, &client, "a.example").await;
+    let bytes = vec![7; 50_000];
+    let sent = fill(&mut near, &bytes).await;
+    let (written, _) = join!(
+        async {
+            let mut written = [0; 3];
+            for (written, length) in written.iter_mut().zip([20_000, 40_000, 10]) {
+                let taken = poll_fn(|cx| near.poll_write(cx, &bytes[..length])).await;
+                *written = taken.expect("it is taken");
+            }
+            written
+        },
+        read_all(&mut far, 8_192, sent + 50_010)
+    );
+    assert_eq!(written, [20_000, 30_000, 10]);
+}
+
+#[tokio::test]
+async fn nothing_is_taken_after_the_goodbye() {
+    let house = House::new();
+    let server = server(&house.serving(&[&["a.example"]]));
+    let client = TlsClient::load(&house.connecting()).expect("it is sound");
+    let (mut near, mut far) = open(&server, &client, "a.example").await;
+    poll_fn(|cx| near.poll_close_write(cx)).await.expect("it is closed");
+    let late = poll_fn(|cx| near.poll_write(cx, b"late")).await.expect_err("it is too late");
+    assert_eq!(late.kind(), std::io::ErrorKind::BrokenPipe);
+    assert!(read(&mut far, 100).await.expect("an end").is_empty());
 }
 
 #[tokio::test]
