@@ -5,7 +5,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock, PoisonError, Weak,
@@ -257,23 +256,11 @@ impl From<&TlsFault> for Unready {
 impl Loaded {
     fn load(connecting: &TlsConnecting) -> (Self, Option<TlsFault>) {
         let number = NEXT.fetch_add(1, Relaxed);
-        let (client, fault) =
-            match no_special_file(connecting).and_then(|()| TlsClient::load(connecting)) {
-                Ok(client) => (Ok(client), None),
-                Err(fault) => (Err(Unready::from(&fault)), Some(fault)),
-            };
+        let (client, fault) = match TlsClient::load(connecting) {
+            Ok(client) => (Ok(client), None),
+            Err(fault) => (Err(Unready::from(&fault)), Some(fault)),
+        };
         (Self { number, client, http2: OnceLock::new() }, fault)
-    }
-}
-
-/// Whoever reads a pipe or a terminal waits for as long as somebody else likes.
-fn no_special_file(connecting: &TlsConnecting) -> Result<(), TlsFault> {
-    let TlsConnecting { ca, pair, .. } = connecting;
-    let pair = pair.iter().flat_map(|(cert, key)| [cert, key]);
-    let special = |file: &&PathBuf| fs::metadata(file).is_ok_and(|meta| !meta.is_file());
-    match ca.iter().chain(pair).find(special) {
-        Some(file) => Err(TlsFault { file: file.clone(), reason: "is no regular file".into() }),
-        None => Ok(()),
     }
 }
 

@@ -336,6 +336,30 @@ fn files_that_do_not_fit_are_named() {
     assert!(sound.is_stale());
 }
 
+#[test]
+fn pipes_and_devices_are_not_read() {
+    let house = House::new();
+    let sound = house.serving(&[&["a.example"]]);
+    let pipe = house.path("pipe");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0)
+        .expect("a pipe");
+    for path in [pipe, PathBuf::from("/dev/zero"), house.path("")] {
+        let [mut cert, mut key, mut ocsp] = [(); 3].map(|()| sound.clone());
+        cert.certificates[0].cert.clone_from(&path);
+        key.certificates[0].key.clone_from(&path);
+        ocsp.certificates[0].ocsp = Some(path.clone());
+        let ca = TlsServing { client_ca: Some(path.clone()), ..sound.clone() };
+        for serving in [cert, key, ocsp, ca] {
+            let fault = TlsServer::load(&serving, None).expect_err("it is special");
+            assert_eq!((&fault.file, fault.reason.as_str()), (&path, "is no regular file"));
+        }
+        let bad = TlsConnecting { ca: Some(path.clone()), ..house.connecting() };
+        let fault = TlsClient::load(&bad).expect_err("it is special");
+        assert_eq!((&fault.file, fault.reason.as_str()), (&path, "is no regular file"));
+    }
+}
+
 /// Another file of the same content takes its place, as tools that renew certificates do it.
 fn touch(path: &Path) {
     let new = path.with_extension("new");

@@ -1,5 +1,7 @@
 //! Files that are there, change, go and come back; what they are read for has no part in it.
 
+use std::fs;
+
 use tempfile::TempDir;
 
 use super::*;
