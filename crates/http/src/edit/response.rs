@@ -44,8 +44,11 @@ pub(crate) fn response(
     if !facts.has_date {
         date(&mut head);
     }
+    let is_coded = answering.recoding.is_some_and(Recoding::is_coded);
     match (facts.body, facts.declared_length) {
-        _ if answering.recoding.is_some_and(Recoding::is_coded) => head.chunked(),
+        // Nobody knows how long the answer to a GET would be.
+        (ResponseBody::None, _) if is_coded => (),
+        _ if is_coded => head.chunked(),
         (ResponseBody::Length(length), _) | (ResponseBody::None, Some(length)) => {
             head.length(length);
         }
