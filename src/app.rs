@@ -148,6 +148,7 @@ async fn start(
         state_dir: config.process.state_dir.clone(),
         descriptors,
         shared: Arc::clone(&shared),
+        securing: Arc::clone(&securing),
         listeners: registry,
         serving: AtomicBool::new(true),
         last_reload: Mutex::new(None),

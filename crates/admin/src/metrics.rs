@@ -49,6 +49,9 @@ pub trait Totals: Send + Sync {
     /// Log lines about failures and refusals that were over their rate.
     fn log_lines_dropped(&self) -> u64;
 
+    /// How often it was seen that files for TLS to servers cannot be read again.
+    fn upstream_tls_file_failures(&self) -> u64;
+
     /// Panics that were caught.
     fn panics(&self) -> u64;
 
@@ -119,6 +122,7 @@ fn render(admin: &Admin) -> String {
     let listeners = admin.totals.listeners();
     listeners::families(&mut page, &listeners);
     tls::families(&mut page, &listeners);
+    tls::to_servers(&mut page, admin.totals.upstream_tls_file_failures());
     http2::families(&mut page, &listeners);
     tunnels::families(&mut page, &listeners, &admin.operate.drains());
     pools::families(&mut page, &listed, admin.table.nowhere());

@@ -45,6 +45,7 @@ pub struct Securing {
     /// What relative names are relative to.
     base: PathBuf,
     clients: Mutex<HashMap<TlsConnecting, Weak<Client>>>,
+    failures: AtomicU64,
 }
 
 /// What files hold, for all pools that name the same.
@@ -117,13 +118,20 @@ fn secured(pool: &Pool) -> Result<Option<&Secured>, Unready> {
 impl Securing {
     /// `base`: what relative names are relative to.
     pub fn new(base: &Path) -> Arc<Self> {
-        Arc::new(Self { base: base.to_owned(), clients: Mutex::default() })
+        let (clients, failures) = (Mutex::default(), AtomicU64::new(0));
+        Arc::new(Self { base: base.to_owned(), clients, failures })
     }
 
     /// Reads files that have changed, and those that could not be read, again. What cannot be used
     /// leaves things as they are, and is complained of once. Blocks.
     pub fn refresh(&self) {
-        self.clients().iter().for_each(|client| client.refresh());
+        let bad = self.clients().iter().filter(|client| !client.refresh()).count();
+        self.failures.fetch_add(bad as u64, Relaxed);
+    }
+
+    /// How often it was seen that files cannot be read again, for each set of them.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Relaxed)
     }
 
     /// The sessions of servers that have left their pools are of no use to anybody.
@@ -224,9 +232,10 @@ impl Client {
         self.loaded.load().client.as_ref().map_or(true, TlsClient::is_stale)
     }
 
-    fn refresh(&self) {
+    /// Whether there is nothing to complain of.
+    fn refresh(&self) -> bool {
         if !self.is_stale() {
-            return;
+            return true;
         }
         let (loaded, fault) = Loaded::load(&self.connecting);
         let complaint = fault.as_ref().map(ToString::to_string);
@@ -244,6 +253,7 @@ impl Client {
             );
         }
         *last = complaint;
+        fault.is_none()
     }
 }
 

@@ -176,6 +176,8 @@ fn files_that_change_are_read_again() {
     assert_eq!(edge.get("a", "/").status(), 502, "what was kept is not used any more");
     fs::write(edge.directory().join("ca.pem"), "").unwrap();
     edge.wait_for_log("cannot be read again");
+    let failures = || edge.metric("tidegate_upstream_tls_file_failures_total");
+    eventually("it is counted", || failures() >= Some(1.0));
     assert_eq!(edge.get("a", "/").status(), 502);
 }
 

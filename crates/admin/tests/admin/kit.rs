@@ -248,6 +248,10 @@ impl Totals for Idle {
         0
     }
 
+    fn upstream_tls_file_failures(&self) -> u64 {
+        0
+    }
+
     fn panics(&self) -> u64 {
         0
     }
