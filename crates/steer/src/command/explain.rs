@@ -171,7 +171,7 @@ fn changes(changes: Option<&Value>) -> String {
 
 fn candidates(explanation: &Explanation) -> Table {
     let mut table = Table::new(&[
-        Column::Text("SERVER"),
+        Column::Whole("SERVER"),
         Column::Text("STATE"),
         Column::Number("WEIGHT"),
         Column::Number("ACTIVE"),
