@@ -16,7 +16,7 @@ use std::{
 };
 
 use anyhow::Result;
-use tidegate_admin::{Admin, Configuration};
+use tidegate_admin::{Admin, Configuration, RefusedTotals};
 use tidegate_config::{Config, ListenAddress, Loaded, Workers as Count};
 use tidegate_events::ListenerTurn;
 use tidegate_health::Checks;
@@ -177,6 +177,7 @@ async fn start(
         events: Arc::clone(&events),
         settings: Arc::new(file::admin_settings(&config.admin)).into(),
         audit,
+        refused: RefusedTotals::default(),
         status: Arc::clone(&process) as _,
         totals: Arc::clone(&process) as _,
     });

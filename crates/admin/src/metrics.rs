@@ -26,7 +26,7 @@ use tidegate_table::ChangeTotals;
 use tidegate_worker::Tunnels;
 
 use crate::{
-    Admin, AuditLog,
+    Admin, AuditLog, RefusedTotals,
     context::Context,
     openapi::refusals::OfWork,
     problem::Problem,
@@ -128,6 +128,7 @@ fn render(admin: &Admin) -> String {
     pools::families(&mut page, &listed, admin.table.nowhere());
     servers::families(&mut page, &listed);
     events::families(&mut page, &admin.events.totals());
+    refusals(&mut page, &admin.refused);
     trouble(&mut page, &*admin.totals, &admin.audit);
     process::families(&mut page, facts.started);
     page.into_text()
@@ -171,6 +172,18 @@ fn changes(page: &mut Page, totals: &ChangeTotals) {
         "tidegate_change_seconds",
         "From the start of a change to its visibility on every worker.",
         |samples| samples.distribution(&[], &totals.seconds),
+    );
+}
+
+fn refusals(page: &mut Page, refused: &RefusedTotals) {
+    page.counter(
+        "tidegate_admin_refused_total",
+        "Requests of the admin side that were refused for who asked, or how.",
+        |samples| {
+            for (reason, count) in refused.counts() {
+                samples.count(&[("reason", reason)], count);
+            }
+        },
     );
 }
 
