@@ -208,10 +208,7 @@ impl Flow {
             }
             match sink.poll_room(cx) {
                 Poll::Ready(room) => room.map_err(FlowError::Sink)?,
-                Poll::Pending => {
-                    self.waiting = Waiting::Sink;
-                    return Poll::Pending;
-                }
+                Poll::Pending => return self.wait_for(Waiting::Sink),
             }
             let mut lent = scratch.lend();
             let buffer = &mut lent[ROOM..ROOM + self.appetite()];
