@@ -1,5 +1,8 @@
 //! Start-up and the end: sockets are bound, state is recovered, workers and the control loop run.
 
+mod ground;
+mod private;
+
 use std::{
     net::SocketAddr,
     path::PathBuf,
@@ -12,19 +15,15 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use anyhow::{Context as _, Result};
-use tidegate_admin::{Admin, AdminListener, AuditLog, Configuration};
-use tidegate_config::{AccessFormat, Config, ListenAddress, Loaded, LogPath, Workers as Count};
-use tidegate_discover::{Renewal, Resolver};
-use tidegate_events::{Hub, ListenerTurn};
+use anyhow::Result;
+use tidegate_admin::{Admin, Configuration, RefusedTotals};
+use tidegate_config::{Config, ListenAddress, Loaded, Workers as Count};
+use tidegate_events::ListenerTurn;
 use tidegate_health::Checks;
 use tidegate_model::Address;
-use tidegate_net::{Bound, Options as SocketOptions, bind, raise_limit};
+use tidegate_net::raise_limit;
 use tidegate_operate::Operate;
-use tidegate_pool::{Budget, Securing};
-use tidegate_table::{Bounds, Options, Table};
-use tidegate_tunnel::Register;
-use tidegate_worker::{AccessLog, Format, ReplayMemory, Room, Shared};
+use tidegate_table::Table;
 use tokio::sync::Notify;
 
 use crate::{
@@ -33,13 +32,12 @@ use crate::{
     demo,
     facts::{PANICS, Process, Registry},
     file,
-    listeners::{Listeners, Unbound},
+    listeners::{Arrangement, Listeners, Unbound},
     logging, secure, told,
     workers::{Order, Orders, Workers},
 };
-
-/// Probes in flight at once, however many descriptors there are.
-const MAX_PROBES: usize = 1_024;
+use ground::Ground;
+use private::Private;
 
 /// Reloads that wait for their turn; who asks for another one waits for room first.
 const RELOADS: usize = 16;
@@ -134,99 +132,57 @@ async fn start(
 ) -> Result<App> {
     let signals = Signals::catch()?;
     let descriptors = raise_limit();
-    let count = match config.process.workers {
-        Count::Auto => std::thread::available_parallelism().map_or(1, usize::from),
-        Count::Count(count) => count,
-    };
     // Bound before anything else: a taken port is the most common reason not to start.
-    let admin_sockets = bind_admin(&config)?;
-    let metrics_sockets = bind_private(&config.metrics.listen, "metrics.listen")?;
+    let private = Private::bind(&config)?;
     let registry = Arc::new(Registry::default());
-    let mut listeners = Listeners::new(&registry, count);
-    let arrangement =
-        listeners.arrange(&config.listeners, secured).map_err(|Unbound { listener, error }| {
-            let what =
-                format!("listener \"{listener}\" (--listen, or address in its [[listener]])");
-            anyhow::Error::new(error).context(what)
-        })?;
-    let resolver = Arc::new(Resolver::new());
-    let securing = Securing::new(secure::base(path.as_deref()));
-    let table = open_table(&config, &resolver, count, &securing).await?;
-    tokio::spawn(secure::watch(Arc::clone(&securing)));
-    secure::forget_left(&table, &securing);
-    let (access, access_thread) = open_access_log(&config)?;
-    let (audit, audit_thread) = open_audit_log(&config)?;
-    let events = Hub::new();
-    told::changes(&table, &events);
-    let at_once = usize::try_from(descriptors.limit / 16).unwrap_or(usize::MAX);
-    let at_once = at_once.clamp(1, MAX_PROBES);
-    let settings = tidegate_health::Settings { at_once, events: Arc::clone(&events) };
-    let (suspects, checks) =
-        tidegate_health::start(&table, settings).context("cannot start the health checks")?;
-    let tunnels = Register::new(count);
-    let shared = Arc::new(Shared {
-        table: Arc::clone(&table),
-        workers: count,
-        budget: Budget::new(
-            usize::try_from(config.process.max_idle_upstream).unwrap_or(usize::MAX),
-        ),
-        room: Room::of(descriptors.limit),
-        totals: tidegate_metrics::PerWorker::new(count),
-        access,
-        replay: ReplayMemory::new(
-            usize::try_from(config.process.replay_memory.bytes()).unwrap_or(usize::MAX),
-        ),
-        suspects,
-        tunnels: Arc::clone(&tunnels),
-    });
-    tokio::spawn(Renewal::new(Arc::clone(&table), Arc::clone(&resolver)).run());
+    let workers = worker_count(&config);
+    let mut listeners = Listeners::new(&registry, workers);
+    let arrangement = arrange(&listeners, &config, secured)?;
+    let base = secure::base(path.as_deref());
+    let ground = Ground::lay(&config, base, workers, descriptors).await?;
+    let Ground { table, resolver, securing, events, shared, checks, audit, logs } = ground;
     let (asking, reloads) = tokio::sync::mpsc::channel(RELOADS);
-    let process = Process {
+    let process = Arc::new(Process {
         started: (SystemTime::now(), Instant::now()),
-        workers: count,
+        workers,
         state_dir: config.process.state_dir.clone(),
         descriptors,
         shared: Arc::clone(&shared),
+        securing: Arc::clone(&securing),
         listeners: registry,
         serving: AtomicBool::new(true),
         last_reload: Mutex::new(None),
         configuration: Mutex::new(Arc::new(configuration)),
         reloads: asking,
-    };
-    let process = Arc::new(process);
-    let workers = Workers::start(count, &shared)?;
+    });
+    let workers = Workers::start(workers, &shared)?;
     listeners.become_so(arrangement, workers.orders()).await;
     process.listeners.with(|all| told::listeners(&events, &*all, ListenerTurn::Opened));
-    let addresses = listeners.addresses();
     close_gone(&table, workers.orders().clone());
-    let orders = Box::new(workers.orders().clone());
-    let operate = Operate::new(Arc::clone(&table), Arc::clone(&tunnels), orders);
+    let orders = workers.orders().clone();
+    let operate =
+        Operate::new(Arc::clone(&table), Arc::clone(&shared.tunnels), Box::new(orders.clone()));
     tokio::spawn(Arc::clone(&operate).run());
     let (renewing, renewals) = tokio::sync::mpsc::channel(RENEWALS);
     tokio::spawn(certificates::watch(Arc::clone(&process.listeners), renewing));
-    let (stop_admin, stopped) = tokio::sync::watch::channel(false);
-    announce(&addresses, &admin_sockets, &metrics_sockets);
-    let first_admin = admin_sockets.first().map(|bound| bound.address.to_string());
+    let addresses = listeners.addresses();
+    private.announce(&addresses);
+    ready(&process);
+    let first_admin = private.first();
     let first = addresses.into_iter().next().map(|(_, address)| address);
-    tracing::info!(
-        workers = count,
-        descriptors = descriptors.limit,
-        tunnels = descriptors.tunnels(),
-        "ready: so many descriptors may be open, and so many tunnels fit"
-    );
-    let settings = Arc::new(file::admin_settings(&config.admin)).into();
     let admin = Arc::new(Admin {
         table: Arc::clone(&table),
         operate: Arc::clone(&operate),
-        tunnels: Arc::clone(&process.shared.tunnels),
+        tunnels: Arc::clone(&shared.tunnels),
         events: Arc::clone(&events),
-        settings,
+        settings: Arc::new(file::admin_settings(&config.admin)).into(),
         audit,
+        refused: RefusedTotals::default(),
         status: Arc::clone(&process) as _,
         totals: Arc::clone(&process) as _,
     });
-    let serving = serve_admin(Arc::clone(&admin), admin_sockets, metrics_sockets, stopped)?;
-    let orders = workers.orders().clone();
+    let (stop_admin, stopped) = tokio::sync::watch::channel(false);
+    let serving = private.serve(Arc::clone(&admin), stopped)?;
     let control = Control {
         config,
         path,
@@ -243,44 +199,31 @@ async fn start(
         renewals,
     };
     let addresses = (first.unwrap_or_default(), first_admin.unwrap_or_default());
-    Ok(App {
-        control,
-        signals,
-        workers,
-        checks,
-        logs: [access_thread, audit_thread].into_iter().flatten().collect(),
-        admin: serving,
-        stop_admin,
-        addresses,
+    Ok(App { control, signals, workers, checks, logs, admin: serving, stop_admin, addresses })
+}
+
+fn worker_count(config: &Config) -> usize {
+    match config.process.workers {
+        Count::Auto => std::thread::available_parallelism().map_or(1, usize::from),
+        Count::Count(count) => count,
+    }
+}
+
+fn arrange(listeners: &Listeners, config: &Config, secured: &ByListener) -> Result<Arrangement> {
+    listeners.arrange(&config.listeners, secured).map_err(|Unbound { listener, error }| {
+        let what = format!("listener \"{listener}\" (--listen, or address in its [[listener]])");
+        anyhow::Error::new(error).context(what)
     })
 }
 
-/// Recovers what was changed before, and says what it found.
-async fn open_table(
-    config: &Config,
-    resolver: &Resolver,
-    workers: usize,
-    securing: &Arc<Securing>,
-) -> Result<Arc<Table>> {
-    let state = file::state(config, resolver).await;
-    let state_dir = config.process.state_dir.clone();
-    let history = &config.admin.history;
-    let history = Bounds {
-        count: usize::try_from(history.count).unwrap_or(usize::MAX),
-        age: history.age.as_duration(),
-    };
-    let secures = Some(Arc::clone(securing) as _);
-    let options = Options { workers, state_dir, history, secures };
-    let opened = tokio::task::spawn_blocking(move || Table::open(options, state)).await?;
-    let (table, recovered) = opened?;
-    if table.is_durable() {
-        tracing::info!("{recovered}");
-    } else {
-        tracing::warn!(
-            "changes are kept in memory only and are lost at the next start: set process.state_dir to keep them"
-        );
-    }
-    Ok(table)
+fn ready(process: &Process) {
+    let descriptors = process.descriptors;
+    tracing::info!(
+        workers = process.workers,
+        descriptors = descriptors.limit,
+        tunnels = descriptors.tunnels(),
+        "ready: so many descriptors may be open, and so many tunnels fit"
+    );
 }
 
 impl App {
@@ -315,73 +258,4 @@ fn close_gone(table: &Table, orders: Orders) {
             tokio::time::sleep(CLOSE_GONE).await;
         }
     });
-}
-
-fn bind_admin(config: &Config) -> Result<Vec<Bound>> {
-    bind_private(&config.admin.listen, "the admin API (--admin, or admin.listen)")
-}
-
-fn bind_private(addresses: &[ListenAddress], what: &str) -> Result<Vec<Bound>> {
-    let options = SocketOptions { private: true, ..SocketOptions::default() };
-    let bound =
-        |address| bind(&file::address(address), &options, 1).with_context(|| what.to_owned());
-    addresses.iter().map(bound).collect()
-}
-
-fn open_access_log(config: &Config) -> Result<(Option<AccessLog>, Option<JoinHandle<()>>)> {
-    let Some(log) = &config.access_log else {
-        return Ok((None, None));
-    };
-    let format = match log.format {
-        AccessFormat::Combined => Format::Combined,
-        AccessFormat::Json => Format::Json,
-    };
-    let path = match &log.path {
-        LogPath::File(path) => Some(path.clone()),
-        LogPath::Stdout => None,
-    };
-    let opened = AccessLog::open(path.clone(), format);
-    let (log, thread) = opened.with_context(|| format!("access_log.path: {path:?}"))?;
-    Ok((Some(log), Some(thread)))
-}
-
-fn open_audit_log(config: &Config) -> Result<(AuditLog, Option<JoinHandle<()>>)> {
-    let Some(path) = &config.admin.audit_log else {
-        return Ok((AuditLog::default(), None));
-    };
-    let opened = AuditLog::open(path.clone());
-    let (log, thread) = opened.with_context(|| format!("admin.audit_log: {path:?}"))?;
-    Ok((log, Some(thread)))
-}
-
-/// One line for each address: scripts and tests learn the ports from them.
-fn announce(listeners: &[(String, String)], admin: &[Bound], metrics: &[Bound]) {
-    let own = |name: &str, bound: &Bound| (name.to_owned(), bound.address.to_string());
-    let admin = admin.iter().map(|bound| own("admin", bound));
-    let metrics = metrics.iter().map(|bound| own("metrics", bound));
-    for (listener, address) in listeners.iter().cloned().chain(admin).chain(metrics) {
-        tracing::info!(listener, address, "listening");
-    }
-}
-
-fn serve_admin(
-    admin: Arc<Admin>,
-    sockets: Vec<Bound>,
-    metrics: Vec<Bound>,
-    stop: tokio::sync::watch::Receiver<bool>,
-) -> Result<tokio::task::JoinHandle<()>> {
-    let listeners = |bound: Vec<Bound>| {
-        let one = |bound: Bound| {
-            bound
-                .sockets
-                .into_iter()
-                .map(move |socket| AdminListener::new(bound.address.clone(), socket))
-        };
-        bound.into_iter().flat_map(one).collect::<std::io::Result<Vec<_>>>()
-    };
-    let (sockets, metrics) = (listeners(sockets)?, listeners(metrics)?);
-    Ok(tokio::spawn(async move {
-        let pages = tidegate_admin::serve_metrics(metrics, Arc::clone(&admin), stop.clone());
-        tokio::join!(tidegate_admin::serve(sockets, admin, stop), pages);
-    }))
 }

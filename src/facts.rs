@@ -15,6 +15,7 @@ use tidegate_admin::{
 };
 use tidegate_h2::Excess;
 use tidegate_net::{Descriptors, coarse_millis};
+use tidegate_pool::Securing;
 use tidegate_worker::{Full, Handshake, Http2Cells, ListenerLive, Shared};
 use tokio::sync::{mpsc::Sender, oneshot};
 
@@ -92,6 +93,7 @@ pub(crate) struct Process {
     pub(crate) state_dir: Option<PathBuf>,
     pub(crate) descriptors: Descriptors,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) securing: Arc<Securing>,
     pub(crate) listeners: Arc<Registry>,
     pub(crate) serving: AtomicBool,
     pub(crate) last_reload: Mutex<Option<Reload>>,
@@ -217,6 +219,10 @@ impl Totals for Process {
 
     fn log_lines_dropped(&self) -> u64 {
         self.shared.totals.sum(|totals| totals.lines_dropped.value())
+    }
+
+    fn upstream_tls_file_failures(&self) -> u64 {
+        self.securing.failures()
     }
 
     fn panics(&self) -> u64 {

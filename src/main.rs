@@ -22,9 +22,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::Parser as _;
-
-use cli::{Arguments, Command};
+use cli::{Asked, Command};
 
 /// jemalloc gives memory back after a burst, and says how much it holds. As many arenas as
 /// workers would do; the default of four a core keeps freed memory apart in too many places.
@@ -37,16 +35,17 @@ const EX_USAGE_CONFIG: u8 = 64;
 const EX_SOFTWARE: u8 = 70;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let done = match arguments.command {
-        Some(Command::Check { config }) => return file::check(&config),
-        Some(Command::Run { config }) => app::run(app::Origin::File(config)),
-        Some(Command::To { servers, listen }) => app::run(app::Origin::To { servers, listen }),
-        Some(Command::Steer(asked)) => return tidegate_steer::run(asked),
-        Some(Command::Completions { shell }) => written(say(tidegate_steer::script(shell))),
-        Some(Command::Complete { words }) => written(say(&cli::completed(words))),
-        Some(Command::Man { dir }) => written(cli::manual(dir.as_deref())),
-        None => app::run(app::Origin::Demo { listen: arguments.listen, admin: arguments.admin }),
+    let done = match Asked::of_process() {
+        Asked::Command(command) => match command {
+            Command::Check { config } => return file::check(&config),
+            Command::Run { config } => app::run(app::Origin::File(config)),
+            Command::To { servers, listen } => app::run(app::Origin::To { servers, listen }),
+            Command::Steer(asked) => return tidegate_steer::run(asked),
+            Command::Completions { shell } => written(say(tidegate_steer::script(shell))),
+            Command::Complete { words } => written(say(&cli::completed(words))),
+            Command::Man { dir } => written(cli::manual(dir.as_deref())),
+        },
+        Asked::Demo { listen, admin } => app::run(app::Origin::Demo { listen, admin }),
     };
     match done {
         Ok(code) => code,

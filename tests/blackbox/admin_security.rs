@@ -302,6 +302,12 @@ fn who_is_wrong_too_often_waits_and_nobody_else_does() {
         let answer = call_as(&edge, "reader", "GET", "/list", "");
         assert_eq!(answer.status(), 204, "the bearer of a good token is not held up");
     }
+    let page = call_as(&edge, "reader", "GET", "/metrics", "").text();
+    for reason in ["rate", "token"] {
+        let series = format!("tidegate_admin_refused_total{{reason=\"{reason}\"}} ");
+        let count = page.lines().find_map(|line| line.strip_prefix(&series));
+        assert!(count.is_some_and(|count| count != "0"), "{reason}: {count:?}");
+    }
     let mut other = Socket::connect_from("127.0.0.77".parse().unwrap(), edge.admin());
     assert_eq!(other.ask(request("wrong", "GET", "/list", "") + "\r\n").status(), 401);
     let mut probe = Socket::connect(edge.admin());

@@ -103,12 +103,43 @@ fn what_is_not_to_be_touched_is_not() {
     let mut old = edge.client();
     let old = old.ask("GET / HTTP/1.0\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n");
     assert!(old.text() == whole, "HTTP/1.0 cannot tell where it ends: {old:?}");
-    let mut client = edge.client();
-    client.send(asking("gzip").replace("GET", "HEAD"));
-    let head = client.response_to("HEAD").unwrap();
-    assert_eq!(head.field("content-length"), Some(&*whole.len().to_string()));
     let elsewhere = Edge::to(&[&origin]).start();
     assert!(elsewhere.client().ask(asking("gzip")).text() == whole, "the route does not say so");
+}
+
+/// RFC 9110 §9.3.2
+#[test]
+fn an_answer_to_head_says_what_one_to_get_would() {
+    let whole = text(2_000);
+    let length = whole.len().to_string();
+    let with = |fields: &str| {
+        let reply = answer(&format!("{fields}ETag: \"1\"\r\n"), &whole);
+        let head = reply.len() - whole.len();
+        Origin::new(move |conn| {
+            while let Ok(request) = conn.receive() {
+                let is_head = request.head.start.starts_with("HEAD");
+                conn.send(if is_head { &reply[..head] } else { &reply });
+            }
+        })
+    };
+    let said = |fields: &str, accepts: &str| {
+        let origin = with(fields);
+        let edge = Edge::new().route(ALL).pool("app", &[&origin]).start();
+        let mut client = edge.client();
+        let [head, get] = ["HEAD", "GET"].map(|method| {
+            client.send(asking(accepts).replace("GET", method));
+            let answer = client.response_to(method).unwrap();
+            ["vary", "etag", "content-encoding", "content-length"]
+                .map(|name| answer.field(name).map(str::to_owned))
+        });
+        assert_eq!(head, get, "{fields} {accepts}");
+        head.map(Option::unwrap_or_default)
+    };
+    let coded = ["Accept-Encoding", "W/\"1\"", "gzip", ""];
+    assert_eq!(said("Content-Type: text/html\r\n", "gzip"), coded);
+    let plain = ["Accept-Encoding", "\"1\"", "", &length];
+    assert_eq!(said("Content-Type: text/html\r\n", "identity"), plain);
+    assert_eq!(said("Content-Type: image/png\r\n", "gzip"), ["", "\"1\"", "", &length]);
 }
 
 /// An event arrives before the next one is sent.

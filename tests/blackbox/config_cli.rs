@@ -39,7 +39,7 @@ fn the_examples_are_good() {
     let edge = Edge::new();
     let (authority, tls) = (Authority::new("devices"), edge.directory().join("tls"));
     fs::create_dir(&tls).unwrap();
-    authority.write(&tls.join("devices.pem"));
+    authority.write(tls.join("devices.pem"));
     authority.pair(&["*.im.example.com"]).write(&tls, "im");
     authority.pair(&["shop.example.com"]).write(&tls, "shop");
     let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config");

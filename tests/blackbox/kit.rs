@@ -28,7 +28,7 @@ use std::{
 };
 
 pub use audit::audit;
-pub use certificates::{Authority, TlsClient};
+pub use certificates::{Authority, Pair, TlsClient};
 pub use datagrams::{LARGEST, UdpClient, UdpOrigin, refusing};
 pub use edge::{Edge, status_of};
 pub use frames::Chat;
@@ -37,7 +37,7 @@ pub use message::{Head, Message};
 pub use origin::{Conn, Origin, SWITCHING, named_reply};
 pub use process::{Output, binary};
 pub use script::Script;
-pub use secure::{Guarded, Leaf, Signer};
+pub use secure::Guarded;
 pub use socket::{Broken, Socket};
 
 /// How long anything may take before a test fails. Nothing should come near it.

@@ -256,9 +256,20 @@ fn shells_complete_commands_and_are_silent_about_trouble() {
 }
 
 #[test]
+fn the_proxy_may_be_named_before_the_command() {
+    let edge = Edge::new().start();
+    let url = format!("http://{}", edge.admin());
+    for line in [["--admin", &url, "status"], ["status", "--admin", &url]] {
+        let said = Output::of(&line);
+        assert_eq!(said.status.code(), Some(0), "{}", said.said());
+        assert!(said.stdout.contains("generation"), "{}", said.said());
+    }
+}
+
+#[test]
 fn the_demo_keeps_its_own_arguments() {
-    let said = Output::of(&["--admin", "127.0.0.1:0", "status"]);
-    assert_eq!(said.status.code(), Some(2), "those are the demo's: {}", said.said());
+    let said = Output::of(&["--listen", "127.0.0.1:0", "status"]);
+    assert_eq!(said.status.code(), Some(2), "that is the demo's: {}", said.said());
     let help = json!(Output::of(&["--help"]).stdout).to_string();
     assert!(help.contains("--listen") && help.contains("--admin"));
 }

@@ -31,7 +31,7 @@ impl Site {
     /// The same with further `lines` of the listener.
     fn listening(edge: Edge, lines: &str, keys: &str) -> Self {
         let authority = Authority::new("tests");
-        authority.write(&edge.directory().join("ca.pem"));
+        authority.write(edge.directory().join("ca.pem"));
         authority.pair(&["a.test"]).write(edge.directory(), "a");
         let edge = edge.listener(&format!("{lines}\ntls = {}", tls(&["a"], keys)));
         Self { authority, edge: edge.start() }

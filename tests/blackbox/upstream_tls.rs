@@ -8,7 +8,7 @@ mod sessions;
 use fastrand::Rng;
 
 use crate::{
-    kit::{Edge, Guarded, Leaf, Origin, Signer, Socket, bytes, named_reply},
+    kit::{Authority, Edge, Guarded, Origin, Pair, Socket, bytes, named_reply},
     stream_tcp::{client, echo, tcp},
     websocket::{echoes, open},
 };
@@ -17,15 +17,15 @@ use crate::{
 const HERE: &str = "127.0.0.1";
 
 /// A pool "app" of these servers, whose certificates are to be by that authority.
-fn believing(authority: &Signer, origins: &[&Origin], keys: &str) -> Edge {
+fn believing(authority: &Authority, origins: &[&Origin], keys: &str) -> Edge {
     let edge = Edge::to(origins);
     authority.write(edge.directory().join("ca.pem"));
     edge.toml(&format!("[upstream.app.tls]\nca = \"ca.pem\"\n{keys}"))
 }
 
 /// Answers every request with that name.
-fn named(leaf: &Leaf, name: &'static str) -> Guarded {
-    leaf.guard().origin(move |conn| conn.answer_all(&named_reply(name)))
+fn named(pair: &Pair, name: &'static str) -> Guarded {
+    pair.guard().origin(move |conn| conn.answer_all(&named_reply(name)))
 }
 
 #[track_caller]
@@ -35,8 +35,8 @@ fn failed_handshakes(edge: &Edge) -> Option<f64> {
 
 #[test]
 fn a_server_that_proves_its_name_is_spoken_to() {
-    let authority = Signer::new("one");
-    let origin = authority.issue(&["im.internal"]).guard().origin(|conn| {
+    let authority = Authority::new("one");
+    let origin = authority.pair(&["im.internal"]).guard().origin(|conn| {
         while let Ok(request) = conn.receive() {
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", request.body.len());
             conn.send([head.as_bytes(), &request.body].concat());
@@ -58,14 +58,14 @@ fn a_server_that_proves_its_name_is_spoken_to() {
 
 #[test]
 fn who_cannot_prove_it_sees_no_request() {
-    let (authority, stranger) = (Signer::new("one"), Signer::new("another"));
-    for (leaf, reason) in [
-        (authority.issue(&["other.internal"]), "other.internal"),
-        (stranger.issue(&[HERE]), "UnknownIssuer"),
-        (authority.issue_expired(&[HERE]), "xpired"),
-        (Leaf::self_signed(&[HERE]), "UnknownIssuer"),
+    let (authority, stranger) = (Authority::new("one"), Authority::new("another"));
+    for (pair, reason) in [
+        (authority.pair(&["other.internal"]), "other.internal"),
+        (stranger.pair(&[HERE]), "UnknownIssuer"),
+        (authority.pair_until(HERE, (2020, 1, 1)), "xpired"),
+        (Pair::self_signed(&[HERE]), "UnknownIssuer"),
     ] {
-        let origin = named(&leaf, "somebody");
+        let origin = named(&pair, "somebody");
         let edge = believing(&authority, &[&origin], "").logging().start();
         assert_eq!(edge.get("a", "/").status(), 502, "{reason}");
         origin.wait_for_failures(1);
@@ -80,7 +80,7 @@ fn who_cannot_prove_it_sees_no_request() {
 
 #[test]
 fn whoever_answers_is_believed_when_nobody_is_verified() {
-    let origin = named(&Leaf::self_signed(&["nobody.internal"]), "somebody");
+    let origin = named(&Pair::self_signed(&["nobody.internal"]), "somebody");
     let edge = Edge::to(&[&origin]).toml("tls = { verify = false }").start();
     assert_eq!(edge.get("a", "/").text(), "somebody");
     assert_eq!(origin.last().name, None, "an address is no name to be sent");
@@ -89,9 +89,9 @@ fn whoever_answers_is_believed_when_nobody_is_verified() {
 /// `server_name`, else the host of a fixed `host_header`, else the server's own.
 #[test]
 fn the_name_asked_for_is_the_first_that_is_said() {
-    let authority = Signer::new("one");
-    let leaf = authority.issue(&["a.internal", "b.internal", "localhost"]);
-    let origin = named(&leaf, "somebody");
+    let authority = Authority::new("one");
+    let pair = authority.pair(&["a.internal", "b.internal", "localhost"]);
+    let origin = named(&pair, "somebody");
     let port = origin.address().split_once(':').unwrap().1.to_owned();
     for (keys, tls, name) in [
         ("host_header = \"b.internal\"", "server_name = \"a.internal\"", "a.internal"),
@@ -110,13 +110,12 @@ fn the_name_asked_for_is_the_first_that_is_said() {
 
 #[test]
 fn a_certificate_is_shown_to_who_asks_for_one() {
-    let (authority, ours) = (Signer::new("one"), Signer::new("ours"));
-    let leaf = authority.issue(&[HERE]);
+    let (authority, ours) = (Authority::new("one"), Authority::new("ours"));
+    let pair = authority.pair(&[HERE]);
     let origin =
-        leaf.guard().asking_for(&ours).origin(|conn| conn.answer_all(&named_reply("somebody")));
+        pair.guard().asking_for(&ours).origin(|conn| conn.answer_all(&named_reply("somebody")));
     let edge = believing(&authority, &[&origin], "cert = \"us.pem\"\nkey = \"us.key\"");
-    let in_dir = |name: &str| edge.directory().join(name);
-    ours.issue(&["us"]).write(in_dir("us.pem"), in_dir("us.key"));
+    ours.pair(&["us"]).write(edge.directory(), "us");
     let edge = edge.start();
     assert_eq!(edge.get("a", "/").text(), "somebody");
     assert!(origin.last().known);
@@ -128,8 +127,8 @@ fn a_certificate_is_shown_to_who_asks_for_one() {
 /// goes on.
 #[test]
 fn the_next_server_is_asked_when_there_is_no_handshake() {
-    let authority = Signer::new("one");
-    let good = named(&authority.issue(&[HERE]), "good");
+    let authority = Authority::new("one");
+    let good = named(&authority.pair(&[HERE]), "good");
     let plain = Origin::new(|conn| {
         let _ = conn.some();
         let _ = conn.try_send("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
@@ -162,14 +161,14 @@ fn the_next_server_is_asked_when_there_is_no_handshake() {
 /// The time to connect is that for the handshake too.
 #[test]
 fn a_handshake_that_stalls_is_a_connect_that_times_out() {
-    let authority = Signer::new("one");
+    let authority = Authority::new("one");
     let silent = Origin::new(|conn| while conn.some().is_ok() {});
     let keys = "[upstream.app.timeouts]\nconnect = \"300ms\"";
     let edge = believing(&authority, &[&silent], keys).start();
     assert_eq!(edge.get("a", "/").status(), 504);
     let line = edge.wait_for_log("server failed");
     assert!(line.contains("connect_timeout") && line.contains("no TLS handshake"), "{line}");
-    let good = named(&authority.issue(&[HERE]), "good");
+    let good = named(&authority.pair(&[HERE]), "good");
     let edge = believing(&authority, &[&silent, &good], keys).start();
     for _ in 0..4 {
         assert_eq!(edge.get("a", "/").text(), "good");
@@ -178,8 +177,8 @@ fn a_handshake_that_stalls_is_a_connect_that_times_out() {
 
 #[test]
 fn a_websocket_goes_over_tls() {
-    let authority = Signer::new("one");
-    let origin = authority.issue(&[HERE]).guard().origin(|conn| {
+    let authority = Authority::new("one");
+    let origin = authority.pair(&[HERE]).guard().origin(|conn| {
         if conn.receive().is_ok() {
             conn.send(crate::kit::SWITCHING);
             while let Ok(bytes) = conn.some() {
@@ -204,9 +203,9 @@ fn a_websocket_goes_over_tls() {
 
 #[test]
 fn a_tcp_listener_carries_over_tls() {
-    let authority = Signer::new("one");
-    let leaf = authority.issue(&[HERE]);
-    let origin = leaf.guard().origin(|conn| {
+    let authority = Authority::new("one");
+    let pair = authority.pair(&[HERE]);
+    let origin = pair.guard().origin(|conn| {
         conn.send("hello ");
         while let Ok(bytes) = conn.some() {
             if conn.try_send(bytes).is_err() {
@@ -231,9 +230,9 @@ fn a_tcp_listener_carries_over_tls() {
 
 #[test]
 fn a_proxy_header_comes_before_the_handshake() {
-    let authority = Signer::new("one");
-    let leaf = authority.issue(&[HERE]);
-    let origin = leaf.guard().introduced().origin(|conn| conn.answer_all(&named_reply("somebody")));
+    let authority = Authority::new("one");
+    let pair = authority.pair(&[HERE]);
+    let origin = pair.guard().introduced().origin(|conn| conn.answer_all(&named_reply("somebody")));
     let edge = Edge::to(&[&origin]).toml("send_proxy = \"v1\"\ntls = { ca = \"ca.pem\" }");
     authority.write(edge.directory().join("ca.pem"));
     let edge = edge.start();

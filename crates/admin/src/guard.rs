@@ -76,6 +76,7 @@ async fn recorded(
     };
     let recording = tokio::spawn(async move {
         let response = answer.await;
+        context.admin.refused.count(response.status());
         context.admin.audit.write(asked.line(caller.as_ref(), &response)).await;
         drop(place);
         response

@@ -24,6 +24,7 @@ mod openapi;
 mod preview;
 mod problem;
 mod rates;
+mod refused;
 mod reload;
 mod router;
 mod serve;
@@ -47,6 +48,7 @@ use tidegate_tunnel::Register;
 pub use audit::{AuditLog, TableChange};
 pub use config::Configuration;
 pub use metrics::{Certificate, DatagramTotals, Http2Totals, ListenerTotals, TlsTotals, Totals};
+pub use refused::RefusedTotals;
 pub use reload::{Fault, ListenerChanges, NotReloaded, Reloaded, Reloading};
 pub use serve::{AdminListener, serve, serve_metrics};
 pub use status::{Facts, Outcome, Reload, StatusSource};
@@ -60,6 +62,8 @@ pub struct Admin {
     /// Read anew by every request.
     pub settings: ArcSwap<Settings>,
     pub audit: AuditLog,
+    /// Counted while it runs.
+    pub refused: RefusedTotals,
     pub events: Arc<Hub>,
     pub status: Arc<dyn StatusSource>,
     pub totals: Arc<dyn Totals>,

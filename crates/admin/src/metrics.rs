@@ -26,7 +26,7 @@ use tidegate_table::ChangeTotals;
 use tidegate_worker::Tunnels;
 
 use crate::{
-    Admin, AuditLog,
+    Admin, AuditLog, RefusedTotals,
     context::Context,
     openapi::refusals::OfWork,
     problem::Problem,
@@ -48,6 +48,9 @@ pub trait Totals: Send + Sync {
 
     /// Log lines about failures and refusals that were over their rate.
     fn log_lines_dropped(&self) -> u64;
+
+    /// How often it was seen that files for TLS to servers cannot be read again.
+    fn upstream_tls_file_failures(&self) -> u64;
 
     /// Panics that were caught.
     fn panics(&self) -> u64;
@@ -119,11 +122,13 @@ fn render(admin: &Admin) -> String {
     let listeners = admin.totals.listeners();
     listeners::families(&mut page, &listeners);
     tls::families(&mut page, &listeners);
+    tls::to_servers(&mut page, admin.totals.upstream_tls_file_failures());
     http2::families(&mut page, &listeners);
     tunnels::families(&mut page, &listeners, &admin.operate.drains());
     pools::families(&mut page, &listed, admin.table.nowhere());
     servers::families(&mut page, &listed);
     events::families(&mut page, &admin.events.totals());
+    refusals(&mut page, &admin.refused);
     trouble(&mut page, &*admin.totals, &admin.audit);
     process::families(&mut page, facts.started);
     page.into_text()
@@ -167,6 +172,18 @@ fn changes(page: &mut Page, totals: &ChangeTotals) {
         "tidegate_change_seconds",
         "From the start of a change to its visibility on every worker.",
         |samples| samples.distribution(&[], &totals.seconds),
+    );
+}
+
+fn refusals(page: &mut Page, refused: &RefusedTotals) {
+    page.counter(
+        "tidegate_admin_refused_total",
+        "Requests of the admin side that were refused for who asked, or how.",
+        |samples| {
+            for (reason, count) in refused.counts() {
+                samples.count(&[("reason", reason)], count);
+            }
+        },
     );
 }
 

@@ -195,22 +195,10 @@ impl Flow {
         loop {
             // What lies ready goes out together with what is pending, a head above all.
             if !source.ahead().is_empty() && !self.is_read() && self.pending.len() <= COPIED {
-                let mut ahead = source.take_ahead();
-                let used = match self.absorb(cx, &ahead, sink) {
-                    Ok(used) => used,
-                    Err(error) => {
-                        source.put_back(ahead);
-                        return Poll::Ready(Err(error));
-                    }
-                };
-                seen(&ahead[..used]);
-                ahead.drain(..used);
-                ahead.shrink_to_fit();
-                source.put_back(ahead);
+                self.take_ahead(cx, source, sink, &mut seen)?;
             }
             if self.flush(cx, sink)?.is_pending() {
-                self.waiting = Waiting::Sink;
-                return Poll::Pending;
+                return self.wait_for(Waiting::Sink);
             }
             if self.is_read() {
                 return Poll::Ready(Ok(()));
@@ -220,43 +208,73 @@ impl Flow {
             }
             match sink.poll_room(cx) {
                 Poll::Ready(room) => room.map_err(FlowError::Sink)?,
-                Poll::Pending => {
-                    self.waiting = Waiting::Sink;
-                    return Poll::Pending;
-                }
+                Poll::Pending => return self.wait_for(Waiting::Sink),
             }
             let mut lent = scratch.lend();
             let buffer = &mut lent[ROOM..ROOM + self.appetite()];
             match source.end.poll_read(cx, buffer) {
                 Poll::Pending if self.holds() => self.let_go()?,
-                Poll::Pending => {
-                    self.waiting = Waiting::Source;
-                    return Poll::Pending;
-                }
+                Poll::Pending => return self.wait_for(Waiting::Source),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(FlowError::Source(error))),
                 Poll::Ready(Ok(0)) => self.source_closed()?,
                 Poll::Ready(Ok(read)) => {
                     self.moves += 1;
-                    let used = match self.absorb(cx, &buffer[..read], sink) {
-                        Ok(used) => used,
-                        Err(error) => {
-                            source.put_back(buffer[..read].to_vec());
-                            return Poll::Ready(Err(error));
-                        }
-                    };
-                    seen(&buffer[..used]);
-                    if used < read {
-                        source.put_back(buffer[used..read].to_vec());
-                    }
+                    self.take_read(cx, &buffer[..read], source, sink, &mut seen)?;
                     transformed += if self.transform.is_some() { read } else { 0 };
                     if transformed >= TRANSFORMED_IN_ALL && !self.is_read() {
                         cx.waker().wake_by_ref();
-                        self.waiting = Waiting::Source;
-                        return Poll::Pending;
+                        return self.wait_for(Waiting::Source);
                     }
                 }
             }
         }
+    }
+
+    #[inline]
+    fn wait_for(&mut self, side: Waiting) -> Poll<Result<(), FlowError>> {
+        self.waiting = side;
+        Poll::Pending
+    }
+
+    /// Takes what it needs of what was read before.
+    #[inline]
+    fn take_ahead<S: End, K: End>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut Conn<S>,
+        sink: &mut K,
+        seen: &mut impl FnMut(&[u8]),
+    ) -> Result<(), FlowError> {
+        let mut ahead = source.take_ahead();
+        let absorbed = self.absorb(cx, &ahead, sink);
+        if let Ok(used) = absorbed {
+            seen(&ahead[..used]);
+            ahead.drain(..used);
+            ahead.shrink_to_fit();
+        }
+        source.put_back(ahead);
+        absorbed.map(|_| ())
+    }
+
+    /// Takes what it needs of what was read now; the rest is ahead in the source.
+    #[inline]
+    fn take_read<S: End, K: End>(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        source: &mut Conn<S>,
+        sink: &mut K,
+        seen: &mut impl FnMut(&[u8]),
+    ) -> Result<(), FlowError> {
+        let absorbed = self.absorb(cx, bytes, sink);
+        let used = *absorbed.as_ref().unwrap_or(&0);
+        if absorbed.is_ok() {
+            seen(&bytes[..used]);
+        }
+        if used < bytes.len() {
+            source.put_back(bytes[used..].to_vec());
+        }
+        absorbed.map(|_| ())
     }
 
     /// How much to ask for: never beyond a body whose length is known.

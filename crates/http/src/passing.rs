@@ -12,7 +12,7 @@ use tidegate_wire::{
 
 use crate::{
     attempt::Try,
-    compress::{Recoding, is_fit},
+    compress::{Encoder, Recoding, is_fit},
     edit::{self, Additions, Answering},
     exchange::Answered,
     going::Progress,
@@ -132,15 +132,30 @@ impl Passing<'_> {
         Additions { cookie, edits }
     }
 
+    /// What is said of coding, and what codes the body, where there is one.
+    fn recoding(
+        &self,
+        facts: &ResponseFacts<'_>,
+        headers: &[httparse::Header<'_>],
+    ) -> (Option<Recoding>, Option<Encoder>) {
+        let to_head = self.this.job.to_head;
+        let fit = self.this.job.recoding.filter(|_| is_fit(facts, headers, to_head));
+        match fit {
+            Some(fit) if !to_head => {
+                let (recoding, encoder) = fit.begin();
+                (Some(recoding), encoder)
+            }
+            _ => (fit, None),
+        }
+    }
+
     fn passed(
         &self,
         source: &[u8],
         facts: &ResponseFacts<'_>,
         headers: &[httparse::Header<'_>],
     ) -> (Flow, Answered) {
-        let fit = self.this.job.recoding.filter(|_| is_fit(facts, headers));
-        let (recoding, encoder) = fit.map(Recoding::begin).unzip();
-        let encoder = encoder.flatten();
+        let (recoding, encoder) = self.recoding(facts, headers);
         let unknown = encoder.is_some()
             || matches!(facts.body, ResponseBody::Chunked | ResponseBody::UntilClose);
         let unframed = unknown && self.this.job.version == Version::Http10;

@@ -5,7 +5,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock, PoisonError, Weak,
@@ -46,6 +45,7 @@ pub struct Securing {
     /// What relative names are relative to.
     base: PathBuf,
     clients: Mutex<HashMap<TlsConnecting, Weak<Client>>>,
+    failures: AtomicU64,
 }
 
 /// What files hold, for all pools that name the same.
@@ -118,13 +118,20 @@ fn secured(pool: &Pool) -> Result<Option<&Secured>, Unready> {
 impl Securing {
     /// `base`: what relative names are relative to.
     pub fn new(base: &Path) -> Arc<Self> {
-        Arc::new(Self { base: base.to_owned(), clients: Mutex::default() })
+        let (clients, failures) = (Mutex::default(), AtomicU64::new(0));
+        Arc::new(Self { base: base.to_owned(), clients, failures })
     }
 
     /// Reads files that have changed, and those that could not be read, again. What cannot be used
     /// leaves things as they are, and is complained of once. Blocks.
     pub fn refresh(&self) {
-        self.clients().iter().for_each(|client| client.refresh());
+        let bad = self.clients().iter().filter(|client| !client.refresh()).count();
+        self.failures.fetch_add(bad as u64, Relaxed);
+    }
+
+    /// How often it was seen that files cannot be read again, for each set of them.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Relaxed)
     }
 
     /// The sessions of servers that have left their pools are of no use to anybody.
@@ -225,9 +232,10 @@ impl Client {
         self.loaded.load().client.as_ref().map_or(true, TlsClient::is_stale)
     }
 
-    fn refresh(&self) {
+    /// Whether there is nothing to complain of.
+    fn refresh(&self) -> bool {
         if !self.is_stale() {
-            return;
+            return true;
         }
         let (loaded, fault) = Loaded::load(&self.connecting);
         let complaint = fault.as_ref().map(ToString::to_string);
@@ -245,6 +253,7 @@ impl Client {
             );
         }
         *last = complaint;
+        fault.is_none()
     }
 }
 
@@ -257,23 +266,11 @@ impl From<&TlsFault> for Unready {
 impl Loaded {
     fn load(connecting: &TlsConnecting) -> (Self, Option<TlsFault>) {
         let number = NEXT.fetch_add(1, Relaxed);
-        let (client, fault) =
-            match no_special_file(connecting).and_then(|()| TlsClient::load(connecting)) {
-                Ok(client) => (Ok(client), None),
-                Err(fault) => (Err(Unready::from(&fault)), Some(fault)),
-            };
+        let (client, fault) = match TlsClient::load(connecting) {
+            Ok(client) => (Ok(client), None),
+            Err(fault) => (Err(Unready::from(&fault)), Some(fault)),
+        };
         (Self { number, client, http2: OnceLock::new() }, fault)
-    }
-}
-
-/// Whoever reads a pipe or a terminal waits for as long as somebody else likes.
-fn no_special_file(connecting: &TlsConnecting) -> Result<(), TlsFault> {
-    let TlsConnecting { ca, pair, .. } = connecting;
-    let pair = pair.iter().flat_map(|(cert, key)| [cert, key]);
-    let special = |file: &&PathBuf| fs::metadata(file).is_ok_and(|meta| !meta.is_file());
-    match ca.iter().chain(pair).find(special) {
-        Some(file) => Err(TlsFault { file: file.clone(), reason: "is no regular file".into() }),
-        None => Ok(()),
     }
 }
 

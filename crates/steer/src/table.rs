@@ -17,6 +17,9 @@ const NARROWEST: usize = 6;
 pub(crate) enum Column {
     Number(&'static str),
     Text(&'static str),
+    /// Text that is typed again elsewhere, such as an address, and of no use when it is cut: the
+    /// terminal wraps a line that has no room for it.
+    Whole(&'static str),
 }
 
 /// One place in a table. What is made of anything is clean from then on.
@@ -88,7 +91,7 @@ impl Table {
 impl Column {
     fn title(self) -> &'static str {
         match self {
-            Self::Number(title) | Self::Text(title) => title,
+            Self::Number(title) | Self::Text(title) | Self::Whole(title) => title,
         }
     }
 
@@ -114,7 +117,7 @@ impl Cell {
         let (begin, end) = if colour { self.tone.escapes() } else { ("", "") };
         let _ = match column {
             Column::Number(_) => write!(line, "{space}{begin}{shown}{end}"),
-            Column::Text(_) => write!(line, "{begin}{shown}{end}{space}"),
+            Column::Text(_) | Column::Whole(_) => write!(line, "{begin}{shown}{end}{space}"),
         };
     }
 }
@@ -157,5 +160,15 @@ mod tests {
             assert!(shown.contains("12345"), "{shown}");
         }
         table().render(Some(0), true);
+    }
+
+    #[test]
+    fn what_is_to_be_typed_again_is_never_cut() {
+        let mut table = Table::new(&[Column::Whole("ADDRESS"), Column::Text("NOTES")]);
+        table.row(["shop.internal.example:8080@10.0.0.1".into(), "some of them".into()]);
+        for limit in [0, 20, 40] {
+            let shown = table.render(Some(limit), false);
+            assert!(shown.contains("shop.internal.example:8080@10.0.0.1  some"), "{shown}");
+        }
     }
 }

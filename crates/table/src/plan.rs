@@ -232,10 +232,10 @@ fn overlay(base: &UpstreamSpec, patch: UpstreamSpec) -> UpstreamSpec {
         protocol,
         source,
         tls,
-        timeouts: TimeoutsSpec { connect, send, read },
-        next: NextSpec { on, tries, timeout, replay_buffer, budget },
-        eject: EjectSpec { consecutive_5xx, latency_factor, base: eject_base, max_share },
-        tunnel: TunnelSpec { idle_timeout, ping_interval, on_remove, drain_over, close_code },
+        timeouts,
+        next,
+        eject,
+        tunnel,
         check,
     } = patch;
     UpstreamSpec {
@@ -254,31 +254,51 @@ fn overlay(base: &UpstreamSpec, patch: UpstreamSpec) -> UpstreamSpec {
         protocol: protocol.or(base.protocol),
         source: source.or_else(|| base.source.clone()),
         tls: tls.or_else(|| base.tls.clone()),
-        timeouts: TimeoutsSpec {
-            connect: connect.or(base.timeouts.connect),
-            send: send.or(base.timeouts.send),
-            read: read.or(base.timeouts.read),
-        },
-        next: NextSpec {
-            on: on.or(base.next.on),
-            tries: tries.or(base.next.tries),
-            timeout: timeout.or(base.next.timeout),
-            replay_buffer: replay_buffer.or(base.next.replay_buffer),
-            budget: budget.or(base.next.budget),
-        },
-        eject: EjectSpec {
-            consecutive_5xx: consecutive_5xx.or(base.eject.consecutive_5xx),
-            latency_factor: latency_factor.or(base.eject.latency_factor),
-            base: eject_base.or(base.eject.base),
-            max_share: max_share.or(base.eject.max_share),
-        },
-        tunnel: TunnelSpec {
-            idle_timeout: idle_timeout.or(base.tunnel.idle_timeout),
-            ping_interval: ping_interval.or(base.tunnel.ping_interval),
-            on_remove: on_remove.or(base.tunnel.on_remove),
-            drain_over: drain_over.or(base.tunnel.drain_over),
-            close_code: close_code.or(base.tunnel.close_code),
-        },
+        timeouts: overlay_timeouts(&base.timeouts, timeouts),
+        next: overlay_next(&base.next, next),
+        eject: overlay_eject(&base.eject, eject),
+        tunnel: overlay_tunnel(&base.tunnel, tunnel),
         check,
+    }
+}
+
+fn overlay_timeouts(base: &TimeoutsSpec, patch: TimeoutsSpec) -> TimeoutsSpec {
+    let TimeoutsSpec { connect, send, read } = patch;
+    TimeoutsSpec {
+        connect: connect.or(base.connect),
+        send: send.or(base.send),
+        read: read.or(base.read),
+    }
+}
+
+fn overlay_next(base: &NextSpec, patch: NextSpec) -> NextSpec {
+    let NextSpec { on, tries, timeout, replay_buffer, budget } = patch;
+    NextSpec {
+        on: on.or(base.on),
+        tries: tries.or(base.tries),
+        timeout: timeout.or(base.timeout),
+        replay_buffer: replay_buffer.or(base.replay_buffer),
+        budget: budget.or(base.budget),
+    }
+}
+
+fn overlay_eject(base: &EjectSpec, patch: EjectSpec) -> EjectSpec {
+    let EjectSpec { consecutive_5xx, latency_factor, base: first, max_share } = patch;
+    EjectSpec {
+        consecutive_5xx: consecutive_5xx.or(base.consecutive_5xx),
+        latency_factor: latency_factor.or(base.latency_factor),
+        base: first.or(base.base),
+        max_share: max_share.or(base.max_share),
+    }
+}
+
+fn overlay_tunnel(base: &TunnelSpec, patch: TunnelSpec) -> TunnelSpec {
+    let TunnelSpec { idle_timeout, ping_interval, on_remove, drain_over, close_code } = patch;
+    TunnelSpec {
+        idle_timeout: idle_timeout.or(base.idle_timeout),
+        ping_interval: ping_interval.or(base.ping_interval),
+        on_remove: on_remove.or(base.on_remove),
+        drain_over: drain_over.or(base.drain_over),
+        close_code: close_code.or(base.close_code),
     }
 }

@@ -128,8 +128,8 @@ impl Table {
             Unanswered::Was(applied) => return Ok(applied),
         };
         let begun = Instant::now();
-        let (head, operations) = self.expand(head, &change).await.inspect_err(refused)?;
-        let planned = self.stage(&head, change, operations).inspect_err(refused)?;
+        let (head, change) = self.expand(head, change).await.inspect_err(refused)?;
+        let planned = self.stage(&head, change).inspect_err(refused)?;
         let planned = self.secured(planned).await.inspect_err(refused)?;
         let Planned { staged, record } = planned;
         let payload: Arc<[u8]> = record.payload().into();

@@ -3,8 +3,8 @@
 use std::{fs, net::SocketAddr, path::Path, sync::Arc};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PKCS_RSA_SHA256,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, PKCS_RSA_SHA256, date_time_ymd,
 };
 use tokio_rustls::rustls::{
     ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion,
@@ -19,14 +19,14 @@ use super::Socket;
 /// Signs certificates.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    der: CertificateDer<'static>,
+    pub(super) der: CertificateDer<'static>,
 }
 
 /// A certificate and its key.
 #[derive(Clone)]
 pub struct Pair {
-    cert: Vec<u8>,
-    key: Vec<u8>,
+    pub(super) cert: Vec<u8>,
+    pub(super) key: Vec<u8>,
 }
 
 /// A client that trusts one authority.
@@ -47,7 +47,7 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), der }
     }
 
-    /// For servers of these names.
+    /// For servers of these names and addresses.
     pub fn pair(&self, names: &[&str]) -> Pair {
         self.sign(names, KeyPair::generate().unwrap(), |_| {})
     }
@@ -77,21 +77,27 @@ impl Authority {
         key: KeyPair,
         change: impl FnOnce(&mut CertificateParams),
     ) -> Pair {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names).unwrap();
-        params.distinguished_name = rcgen::DistinguishedName::new();
+        let mut params = params(names);
+        params.distinguished_name = DistinguishedName::new();
         change(&mut params);
         let cert = params.signed_by(&key, &self.issuer).unwrap().der().to_vec();
         Pair { cert, key: key.serialize_der() }
     }
 
     /// Writes its certificate there.
-    pub fn write(&self, path: &Path) {
-        replace(path, &pem("CERTIFICATE", &self.der));
+    pub fn write(&self, path: impl AsRef<Path>) {
+        replace(path.as_ref(), &pem("CERTIFICATE", &self.der));
     }
 }
 
 impl Pair {
+    /// By nobody but itself.
+    pub fn self_signed(names: &[&str]) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let cert = params(names).self_signed(&key).unwrap().der().to_vec();
+        Self { cert, key: key.serialize_der() }
+    }
+
     /// Writes both into a directory, as NAME.pem and NAME.key.
     pub fn write(&self, directory: &Path, name: &str) {
         replace(&directory.join(format!("{name}.pem")), &pem("CERTIFICATE", &self.cert));
@@ -160,6 +166,14 @@ impl TlsClient {
         let connected = self.try_connect(address, name);
         connected.unwrap_or_else(|error| panic!("no TLS as {name}: {error}"))
     }
+}
+
+fn params(names: &[&str]) -> CertificateParams {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params
 }
 
 /// At once, as somebody does who knows that the file is read by others.

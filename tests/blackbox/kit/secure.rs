@@ -1,50 +1,30 @@
 //! Origins behind TLS, by tokio-rustls: a script is played once a handshake has come to its end, over
-//! plaintext, and what was agreed on is written down. And authorities whose certificates they have.
+//! plaintext, and what was agreed on is written down.
 
 use std::{
-    fs,
     net::TcpListener,
     ops::Deref,
     os::unix::net::UnixStream,
-    path::Path,
     sync::{Arc, Mutex, mpsc},
     thread,
 };
 
-use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    date_time_ymd,
-};
 use tokio::io::{AsyncReadExt, copy_bidirectional};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
-        HandshakeKind, RootCertStore, ServerConfig, ServerConnection,
-        crypto::aws_lc_rs,
-        pki_types::{CertificateDer, PrivateKeyDer},
-        server::WebPkiClientVerifier,
+        HandshakeKind, RootCertStore, ServerConfig, ServerConnection, crypto::aws_lc_rs,
+        pki_types::PrivateKeyDer, server::WebPkiClientVerifier,
     },
 };
 
-use super::{Conn, Origin, Socket, eventually};
-
-/// Signs certificates.
-pub struct Signer {
-    der: CertificateDer<'static>,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-/// A certificate and its key.
-pub struct Leaf {
-    der: CertificateDer<'static>,
-    key: Vec<u8>,
-}
+use super::{Authority, Conn, Origin, Pair, Socket, eventually};
 
 /// How an origin shakes hands.
 pub struct Guard<'g> {
-    leaf: &'g Leaf,
+    pair: &'g Pair,
     /// It wants a certificate by this one from whoever calls.
-    asks: Option<&'g Signer>,
+    asks: Option<&'g Authority>,
     alpn: &'g [&'g str],
     /// A PROXY header of version 1 comes before the handshake.
     introduced: bool,
@@ -68,61 +48,14 @@ pub struct Guarded {
     book: Arc<Mutex<Vec<Result<Shaken, String>>>>,
 }
 
-impl Signer {
-    pub fn new(name: &str) -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        let der = params.self_signed(&key).unwrap().der().clone();
-        Self { der, issuer: Issuer::new(params, key) }
-    }
-
-    /// A certificate for these names and addresses.
-    pub fn issue(&self, names: &[&str]) -> Leaf {
-        self.sign(params(names))
-    }
-
-    /// One that was good until some years ago.
-    pub fn issue_expired(&self, names: &[&str]) -> Leaf {
-        let mut params = params(names);
-        params.not_before = date_time_ymd(2019, 1, 1);
-        params.not_after = date_time_ymd(2020, 1, 1);
-        self.sign(params)
-    }
-
-    fn sign(&self, params: CertificateParams) -> Leaf {
-        let key = KeyPair::generate().unwrap();
-        let der = params.signed_by(&key, &self.issuer).unwrap().der().clone();
-        Leaf { der, key: key.serialize_der() }
-    }
-
-    /// Writes its certificate into a file, for whoever is to believe it.
-    pub fn write(&self, path: impl AsRef<Path>) {
-        fs::write(path, pem("CERTIFICATE", &self.der)).unwrap();
-    }
-}
-
-impl Leaf {
-    /// A certificate by nobody but itself.
-    pub fn self_signed(names: &[&str]) -> Self {
-        let key = KeyPair::generate().unwrap();
-        let der = params(names).self_signed(&key).unwrap().der().clone();
-        Self { der, key: key.serialize_der() }
-    }
-
-    pub fn write(&self, cert: impl AsRef<Path>, key: impl AsRef<Path>) {
-        fs::write(cert, pem("CERTIFICATE", &self.der)).unwrap();
-        fs::write(key, pem("PRIVATE KEY", &self.key)).unwrap();
-    }
-
+impl Pair {
     pub fn guard(&self) -> Guard<'_> {
-        Guard { leaf: self, asks: None, alpn: &[], introduced: false }
+        Guard { pair: self, asks: None, alpn: &[], introduced: false }
     }
 }
 
 impl<'g> Guard<'g> {
-    pub fn asking_for(self, authority: &'g Signer) -> Self {
+    pub fn asking_for(self, authority: &'g Authority) -> Self {
         Self { asks: Some(authority), ..self }
     }
 
@@ -168,8 +101,9 @@ impl<'g> Guard<'g> {
                 builder.with_client_cert_verifier(verifier.build().unwrap())
             }
         };
-        let key = PrivateKeyDer::try_from(self.leaf.key.clone()).unwrap();
-        let mut config = builder.with_single_cert(vec![self.leaf.der.clone()], key).unwrap();
+        let Pair { cert, key } = self.pair.clone();
+        let key = PrivateKeyDer::try_from(key).unwrap();
+        let mut config = builder.with_single_cert(vec![cert.into()], key).unwrap();
         config.alpn_protocols = self.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Arc::new(config)
     }
@@ -245,33 +179,4 @@ fn facts(connection: &ServerConnection, introduction: String) -> Shaken {
         known: connection.peer_certificates().is_some(),
         introduction,
     }
-}
-
-fn params(names: &[&str]) -> CertificateParams {
-    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let mut params = CertificateParams::new(names).unwrap();
-    params.extended_key_usages =
-        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    params
-}
-
-/// RFC 7468
-fn pem(label: &str, der: &[u8]) -> String {
-    let text = base64(der);
-    let lines: Vec<&str> =
-        text.as_bytes().chunks(64).map(|line| str::from_utf8(line).unwrap()).collect();
-    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for three in bytes.chunks(3) {
-        let number = (0..3).fold(0, |sum, at| sum << 8 | u32::from(*three.get(at).unwrap_or(&0)));
-        for at in 0..4 {
-            let letter = char::from(ALPHABET[(number >> (18 - 6 * at)) as usize & 63]);
-            text.push(if at <= three.len() { letter } else { '=' });
-        }
-    }
-    text
 }

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{
-    kit::{Edge, Guarded, Signer, eventually},
+    kit::{Authority, Edge, Guarded, eventually},
     upstream_tls::{HERE, believing, named},
 };
 
@@ -23,14 +23,12 @@ fn put(edge: &Edge, body: &Value) -> (u16, Value) {
 
 #[test]
 fn a_file_that_cannot_be_used_refuses_the_change() {
-    let authority = Signer::new("one");
-    let origin = named(&authority.issue(&[HERE]), "somebody");
+    let authority = Authority::new("one");
+    let origin = named(&authority.pair(&[HERE]), "somebody");
     let edge = believing(&authority, &[&origin], "").start();
     fs::write(edge.directory().join("none.pem"), "no certificate\n").unwrap();
-    authority
-        .issue(&["us"])
-        .write(edge.directory().join("us.pem"), edge.directory().join("us.key"));
-    authority.issue(&["us"]).write(edge.directory().join("b.pem"), edge.directory().join("b.key"));
+    authority.pair(&["us"]).write(edge.directory(), "us");
+    authority.pair(&["us"]).write(edge.directory(), "b");
     let generation = edge.metric("tidegate_generation");
     for (tls, field, reason) in [
         (json!({ "ca": "missing.pem" }), "tls.ca", "missing.pem: No such file"),
@@ -63,8 +61,8 @@ fn a_file_that_cannot_be_used_refuses_the_change() {
 /// Names of files mean the same in a body and in the file: relative to where that is.
 #[test]
 fn a_definition_is_shown_as_it_would_be_put() {
-    let authority = Signer::new("one");
-    let origin = named(&authority.issue(&[HERE]), "somebody");
+    let authority = Authority::new("one");
+    let origin = named(&authority.pair(&[HERE]), "somebody");
     let edge = believing(&authority, &[&origin], "server_name = \"127.0.0.1\"").start();
     let shown = || edge.json("GET", "/api/v1/upstreams/app", &Value::Null).1;
     let tls = json!({ "ca": "ca.pem", "server_name": "127.0.0.1" });
@@ -82,8 +80,8 @@ fn a_definition_is_shown_as_it_would_be_put() {
 /// What was agreed on under other rules is not used any more, and what runs is left alone.
 #[test]
 fn connections_made_by_other_settings_are_not_used_again() {
-    let authority = Signer::new("one");
-    let origin = named(&authority.issue(&[HERE, "a.internal", "b.internal"]), "somebody");
+    let authority = Authority::new("one");
+    let origin = named(&authority.pair(&[HERE, "a.internal", "b.internal"]), "somebody");
     let edge = believing(&authority, &[&origin], "server_name = \"a.internal\"").workers(1).start();
     let ask = || assert_eq!(edge.get("a", "/").text(), "somebody");
     ask();
@@ -107,8 +105,8 @@ fn connections_made_by_other_settings_are_not_used_again() {
 
 #[test]
 fn defaults_are_for_every_pool_that_does_not_say_no() {
-    let authority = Signer::new("one");
-    let origin = named(&authority.issue(&[HERE]), "somebody");
+    let authority = Authority::new("one");
+    let origin = named(&authority.pair(&[HERE]), "somebody");
     let plain = crate::kit::Origin::named("plain");
     let edge = Edge::new()
         .pool("plain", &[&plain])
@@ -127,8 +125,8 @@ fn defaults_are_for_every_pool_that_does_not_say_no() {
 
 #[test]
 fn a_file_that_is_named_and_cannot_be_used_is_pointed_at() {
-    let authority = Signer::new("one");
-    let origin = named(&authority.issue(&[HERE]), "somebody");
+    let authority = Authority::new("one");
+    let origin = named(&authority.pair(&[HERE]), "somebody");
     let edge = Edge::to(&[&origin]).toml("[upstream.app.tls]\nca = \"ca.pem\"");
     let line = edge.config().lines().position(|line| line.starts_with("ca = ")).unwrap() + 1;
     for command in ["check", "run"] {
@@ -151,8 +149,8 @@ fn a_file_that_is_named_and_cannot_be_used_is_pointed_at() {
 /// The same name, another content: with a reload at once.
 #[test]
 fn a_reload_reads_files_again() {
-    let (one, two) = (Signer::new("one"), Signer::new("two"));
-    let (a, b) = (named(&one.issue(&[HERE]), "a"), named(&two.issue(&[HERE]), "b"));
+    let (one, two) = (Authority::new("one"), Authority::new("two"));
+    let (a, b) = (named(&one.pair(&[HERE]), "a"), named(&two.pair(&[HERE]), "b"));
     let edge = believing(&one, &[&a], "").workers(1).start();
     assert_eq!(edge.get("a", "/").text(), "a");
     edge.rewrite(|text| text.replace(&a.address(), &b.address()));
@@ -169,8 +167,8 @@ fn a_reload_reads_files_again() {
 /// Without anybody saying so: within a few seconds.
 #[test]
 fn files_that_change_are_read_again() {
-    let (one, two) = (Signer::new("one"), Signer::new("two"));
-    let a = named(&one.issue(&[HERE]), "a");
+    let (one, two) = (Authority::new("one"), Authority::new("two"));
+    let a = named(&one.pair(&[HERE]), "a");
     let edge = believing(&one, &[&a], "").workers(1).start();
     assert_eq!(edge.get("a", "/").text(), "a");
     two.write(edge.directory().join("ca.pem"));
@@ -178,13 +176,15 @@ fn files_that_change_are_read_again() {
     assert_eq!(edge.get("a", "/").status(), 502, "what was kept is not used any more");
     fs::write(edge.directory().join("ca.pem"), "").unwrap();
     edge.wait_for_log("cannot be read again");
+    let failures = || edge.metric("tidegate_upstream_tls_file_failures_total");
+    eventually("it is counted", || failures() >= Some(1.0));
     assert_eq!(edge.get("a", "/").status(), 502);
 }
 
 #[test]
 fn what_the_api_has_defined_is_there_after_a_restart() {
-    let authority = Signer::new("one");
-    let origin = named(&authority.issue(&[HERE]), "somebody");
+    let authority = Authority::new("one");
+    let origin = named(&authority.pair(&[HERE]), "somebody");
     let mut edge = Edge::new().durable();
     let ca = edge.directory().join("ca.pem");
     authority.write(&ca);

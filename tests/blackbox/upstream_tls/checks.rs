@@ -1,7 +1,7 @@
 //! Probes of a pool with TLS are sent over TLS, by the same rules.
 
 use crate::{
-    kit::{Edge, Leaf, Origin, Signer, eventually},
+    kit::{Authority, Edge, Origin, Pair, eventually},
     upstream_tls::{HERE, believing, named},
 };
 
@@ -19,8 +19,8 @@ fn state(edge: &Edge) -> String {
 
 #[test]
 fn a_server_passes_over_tls() {
-    let authority = Signer::new("one");
-    let origin = named(&authority.issue(&[HERE]), "somebody");
+    let authority = Authority::new("one");
+    let origin = named(&authority.pair(&[HERE]), "somebody");
     let edge = checked(believing(&authority, &[&origin], ""), "path = \"/ping\"");
     eventually("it passes", || state(&edge) == "up");
     assert_eq!(origin.requests()[0].head.start, "GET /ping HTTP/1.1");
@@ -29,8 +29,8 @@ fn a_server_passes_over_tls() {
 
 #[test]
 fn a_server_of_another_name_does_not() {
-    let authority = Signer::new("one");
-    let origin = named(&authority.issue(&["other.internal"]), "somebody");
+    let authority = Authority::new("one");
+    let origin = named(&authority.pair(&["other.internal"]), "somebody");
     let edge = checked(believing(&authority, &[&origin], ""), "path = \"/ping\"");
     let line = edge.wait_for_log("server is unhealthy");
     assert!(line.contains("no TLS handshake") && line.contains("other.internal"), "{line}");
@@ -40,8 +40,8 @@ fn a_server_of_another_name_does_not() {
 /// `tcp` only connects, and `tls` shakes hands with anybody.
 #[test]
 fn kinds_that_ask_for_no_answer_are_as_they_were() {
-    let authority = Signer::new("one");
-    let stranger = Leaf::self_signed(&["nobody.internal"]);
+    let authority = Authority::new("one");
+    let stranger = Pair::self_signed(&["nobody.internal"]);
     let plain = Origin::named("plain");
     let edge = checked(believing(&authority, &[&plain], ""), "type = \"tcp\"");
     eventually("it passes", || state(&edge) == "up");
@@ -53,8 +53,8 @@ fn kinds_that_ask_for_no_answer_are_as_they_were() {
 /// As with a PROXY header: a port of its own is another service.
 #[test]
 fn a_port_of_its_own_is_asked_in_the_clear() {
-    let authority = Signer::new("one");
-    let (origin, aside) = (named(&authority.issue(&[HERE]), "somebody"), Origin::named("aside"));
+    let authority = Authority::new("one");
+    let (origin, aside) = (named(&authority.pair(&[HERE]), "somebody"), Origin::named("aside"));
     let port = aside.address().split_once(':').unwrap().1.to_owned();
     let edge = checked(believing(&authority, &[&origin], ""), &format!("port = {port}"));
     eventually("it passes", || state(&edge) == "up");
@@ -63,9 +63,9 @@ fn a_port_of_its_own_is_asked_in_the_clear() {
 
 #[test]
 fn a_websocket_check_goes_over_tls() {
-    let authority = Signer::new("one");
-    let leaf = authority.issue(&[HERE]);
-    let origin = leaf.guard().origin(|conn| {
+    let authority = Authority::new("one");
+    let pair = authority.pair(&[HERE]);
+    let origin = pair.guard().origin(|conn| {
         // What it is not told: the key is not looked at by a server that says no.
         if conn.receive().is_ok() {
             conn.send("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
@@ -81,9 +81,9 @@ fn a_websocket_check_goes_over_tls() {
 /// HTTP/2 is agreed on in the handshake: a server that only speaks that sees what it wants.
 #[test]
 fn a_grpc_check_asks_for_http2() {
-    let authority = Signer::new("one");
-    let leaf = authority.issue(&[HERE]);
-    let origin = leaf.guard().speaking(&["h2"]).origin(|conn| {
+    let authority = Authority::new("one");
+    let pair = authority.pair(&[HERE]);
+    let origin = pair.guard().speaking(&["h2"]).origin(|conn| {
         // The preface of HTTP/2 (RFC 9113 §3.4), and then nothing that it would understand.
         if conn.exactly(24).is_ok_and(|preface| preface.starts_with(b"PRI * HTTP/2.0")) {
             let _ = conn.try_send("no frames");

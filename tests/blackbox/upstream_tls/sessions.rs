@@ -3,19 +3,19 @@
 //! (C83, C89, C94, C105) is its own affair; that they are not taken up again is not.
 
 use crate::{
-    kit::{Conn, Edge, Guarded, Leaf, Signer, named_reply},
+    kit::{Authority, Conn, Edge, Guarded, Pair, named_reply},
     upstream_tls::{HERE, believing, named},
 };
 
 /// A certificate that nobody verifies.
-fn anybody() -> Leaf {
-    Leaf::self_signed(&["nobody.internal"])
+fn anybody() -> Pair {
+    Pair::self_signed(&["nobody.internal"])
 }
 
 /// Answers 200 with its name, or 500 to `?fail=yes` where it does that.
-fn answering(leaf: &Leaf, name: &'static str, fails: bool) -> Guarded {
+fn answering(pair: &Pair, name: &'static str, fails: bool) -> Guarded {
     let failure = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n";
-    leaf.guard().origin(move |conn: &mut Conn| {
+    pair.guard().origin(move |conn: &mut Conn| {
         while let Ok(request) = conn.receive() {
             let fails = fails && request.head.start.contains("fail=yes");
             let reply = if fails { failure.to_vec() } else { named_reply(name) };
@@ -39,9 +39,9 @@ fn ask(edge: &Edge, origins: &[(&str, &Guarded)], host: &str, path: &str) -> Str
 
 #[test]
 fn c78_to_c105_sessions_are_those_of_a_server_as_it_is_defined() {
-    let leaf = anybody();
-    let [a, b] = ["8087", "8088"].map(|name| answering(&leaf, name, true));
-    let [c, d] = ["8089", "8090"].map(|name| answering(&leaf, name, false));
+    let pair = anybody();
+    let [a, b] = ["8087", "8088"].map(|name| answering(&pair, name, true));
+    let [c, d] = ["8089", "8090"].map(|name| answering(&pair, name, false));
     let origins = [("8087", &a), ("8088", &b), ("8089", &c), ("8090", &d)];
     let edge = Edge::new()
         .toml("[upstream_defaults]\nkeepalive = 0\ntls = { verify = false }")
@@ -95,8 +95,8 @@ fn c78_to_c105_sessions_are_those_of_a_server_as_it_is_defined() {
 /// an answer that nobody asked for.
 #[test]
 fn a_kept_connection_is_used_again() {
-    let authority = Signer::new("one");
-    let origin = named(&authority.issue(&[HERE]), "somebody");
+    let authority = Authority::new("one");
+    let origin = named(&authority.pair(&[HERE]), "somebody");
     let edge = believing(&authority, &[&origin], "").workers(1).start();
     for _ in 0..5 {
         assert_eq!(edge.get("a", "/").text(), "somebody");
@@ -109,9 +109,9 @@ fn a_kept_connection_is_used_again() {
 
 #[test]
 fn a_kept_connection_that_is_dead_is_not_the_end() {
-    let authority = Signer::new("one");
+    let authority = Authority::new("one");
     // Every connection is good for one request, whatever was said.
-    let origin = authority.issue(&[HERE]).guard().origin(|conn| {
+    let origin = authority.pair(&[HERE]).guard().origin(|conn| {
         if conn.receive().is_ok() {
             conn.send(named_reply("somebody"));
             let _ = conn.receive();

@@ -1,4 +1,5 @@
-//! TLS with clients: how handshakes end, and how long certificates last.
+//! TLS with clients: how handshakes end, and how long certificates last; and what cannot be read for
+//! TLS to servers.
 
 use std::time::SystemTime;
 
@@ -53,6 +54,15 @@ pub(super) fn families(page: &mut Page, listeners: &[ListenerTotals]) {
                 samples.count(&[("listener", listener)], tls.bad_certificates);
             }
         },
+    );
+}
+
+/// Pools that name the same files share them: no pool is named.
+pub(super) fn to_servers(page: &mut Page, file_failures: u64) {
+    page.counter(
+        "tidegate_upstream_tls_file_failures_total",
+        "Looks at changed files for TLS to servers that were bad; what was read before is used.",
+        |samples| samples.count(&[], file_failures),
     );
 }
 

@@ -8,7 +8,8 @@ use std::{
 };
 
 use tidegate_admin::{
-    Admin, AdminListener, AuditLog, Facts, ListenerTotals, Settings, StatusSource, Totals, serve,
+    Admin, AdminListener, AuditLog, Facts, ListenerTotals, RefusedTotals, Settings, StatusSource,
+    Totals, serve,
 };
 use tidegate_events::Hub;
 use tidegate_model::{Name, Route, UpstreamSpec, dyups};
@@ -93,6 +94,7 @@ impl Site {
             tunnels,
             settings: Arc::new(settings).into(),
             audit: AuditLog::default(),
+            refused: RefusedTotals::default(),
             events: Hub::new(),
             status: Arc::new(Idle { serving: is_serving }),
             totals: Arc::new(Idle { serving: is_serving }),
@@ -245,6 +247,10 @@ impl Totals for Idle {
     }
 
     fn log_lines_dropped(&self) -> u64 {
+        0
+    }
+
+    fn upstream_tls_file_failures(&self) -> u64 {
         0
     }
 

@@ -29,9 +29,12 @@ const TYPES: [&str; 12] = [
 const AS_IT_IS: [&str; 6] =
     ["content-digest", "content-encoding", "content-md5", "content-range", "digest", "repr-digest"];
 
-pub(crate) fn is_fit(facts: &ResponseFacts<'_>, headers: &[Header<'_>]) -> bool {
+/// Of an answer to HEAD: whether one to GET would be.
+pub(crate) fn is_fit(facts: &ResponseFacts<'_>, headers: &[Header<'_>], to_head: bool) -> bool {
     let has_length = match facts.body {
-        ResponseBody::None => false,
+        ResponseBody::None => {
+            to_head && facts.declared_length.is_none_or(|length| length >= SHORTEST)
+        }
         ResponseBody::Length(length) => length >= SHORTEST,
         ResponseBody::Chunked | ResponseBody::UntilClose => true,
     };
@@ -72,12 +75,16 @@ mod tests {
     use super::*;
 
     fn fit(status: u16, fields: &str) -> bool {
+        fit_for(status, fields, false)
+    }
+
+    fn fit_for(status: u16, fields: &str, to_head: bool) -> bool {
         let head = format!("HTTP/1.1 {status} X\r\n{fields}\r\n");
         let mut storage = [httparse::EMPTY_HEADER; 8];
         let mut parsed = httparse::Response::new(&mut storage);
         assert!(parsed.parse(head.as_bytes()).expect("it parses").is_complete());
-        let facts = judge_response(&parsed, false).expect("it is sound");
-        is_fit(&facts, parsed.headers)
+        let facts = judge_response(&parsed, to_head).expect("it is sound");
+        is_fit(&facts, parsed.headers, to_head)
     }
 
     const CHUNKED: &str = "Transfer-Encoding: chunked\r\n";
@@ -98,6 +105,15 @@ mod tests {
         let sized = |size: u32| format!("Content-Type: text/css\r\nContent-Length: {size}\r\n");
         assert!(fit(404, &sized(256)) && !fit(404, &sized(255)) && !fit(500, &sized(256)));
         assert!(fit(200, "Content-Type: text/css\r\n"), "until the connection closes");
+    }
+
+    #[test]
+    fn of_an_answer_to_head_it_is_that_to_get_which_counts() {
+        let sized = |size: u32| format!("Content-Type: text/css\r\nContent-Length: {size}\r\n");
+        assert!(fit_for(200, &sized(256), true) && !fit_for(200, &sized(255), true));
+        assert!(fit_for(200, "Content-Type: text/css\r\n", true));
+        assert!(!fit_for(200, "Content-Type: image/png\r\n", true));
+        assert!(!fit_for(304, &sized(256), false), "that has no body either");
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::{
 };
 
 use tokio_rustls::rustls::{
-    ClientConfig, RootCertStore,
-    client::{Resumption, WebPkiServerVerifier, danger::ServerCertVerifier},
+    ClientConfig, ConfigBuilder, RootCertStore,
+    client::{Resumption, WantsClientCert, WebPkiServerVerifier, danger::ServerCertVerifier},
     crypto::{CryptoProvider, aws_lc_rs},
 };
 
@@ -63,11 +63,7 @@ impl TlsClient {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let mut seen = Vec::new();
         let verifier = verifier(connecting, &provider, &mut seen)?;
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("aws-lc-rs has what TLS 1.2 and 1.3 need")
-            .dangerous()
-            .with_custom_certificate_verifier(verifier);
+        let builder = builder(provider, verifier);
         let mut config = match &connecting.pair {
             None => builder.with_no_client_auth(),
             Some((cert, key)) => {
@@ -109,6 +105,18 @@ impl TlsClient {
         known.insert(server.into(), Arc::clone(&config));
         config
     }
+}
+
+/// A client that has `verifier` look at certificates.
+pub(super) fn builder(
+    provider: Arc<CryptoProvider>,
+    verifier: Arc<dyn ServerCertVerifier>,
+) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+    ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("aws-lc-rs has what TLS 1.2 and 1.3 need")
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
 }
 
 fn verifier(

@@ -264,11 +264,16 @@ impl TlsEnd {
     }
 
     /// Whoever was told to wait comes again with the same bytes in front, and gets what was done with
-    /// them then.
+    /// them then; of fewer than those, it is told of as many as it came with, and of the rest next time.
     fn poll_send(&mut self, cx: &mut Context<'_>, plain: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_flush(cx))?;
         if self.owed > 0 {
-            return Poll::Ready(Ok(std::mem::take(&mut self.owed)));
+            let told = self.owed.min(plain.len());
+            self.owed -= told;
+            return Poll::Ready(Ok(told));
+        }
+        if self.said_goodbye {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let plain = &plain[..plain.len().min(BATCH)];
         if plain.is_empty() {

@@ -4,11 +4,12 @@
 use std::{
     fmt::Display,
     fs::{self, File},
-    io::Read as _,
+    io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
+use rustix::fs::{Mode, OFlags};
 use tokio_rustls::rustls::{
     RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
@@ -59,13 +60,23 @@ impl Seen {
 pub(super) fn read(path: &Path, seen: &mut Vec<Seen>) -> Result<Vec<u8>, TlsFault> {
     seen.push(Seen::of(path));
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
-    match read {
+    match open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes)) {
         Err(error) => Err(TlsFault::new(path, error)),
         Ok(length) if length as u64 > MAX_FILE => {
             Err(TlsFault::new(path, format!("is larger than {MAX_FILE} bytes")))
         }
         Ok(_) => Ok(bytes),
+    }
+}
+
+/// Whoever opens or reads a pipe or a terminal waits for as long as somebody else likes: only what is
+/// a regular file once it is open is read.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("is no regular file")),
     }
 }
 

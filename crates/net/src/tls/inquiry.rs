@@ -11,7 +11,7 @@ use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
     rustls::{
-        ClientConfig, DigitallySignedStruct, Error, ProtocolVersion, SignatureScheme,
+        DigitallySignedStruct, Error, ProtocolVersion, SignatureScheme,
         client::{
             Resumption,
             danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -20,6 +20,8 @@ use tokio_rustls::{
         pki_types::{CertificateDer, ServerName, UnixTime},
     },
 };
+
+use super::connecting;
 
 /// Asks whether TLS is spoken. It trusts nobody and tells nobody anything: whatever certificate is
 /// shown is accepted, and nothing follows the handshake. Cheap to clone.
@@ -34,12 +36,7 @@ impl TlsInquiry {
     pub fn new() -> Self {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let anybody = Arc::new(Anybody(Arc::clone(&provider)));
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("aws-lc-rs has what TLS 1.2 and 1.3 need")
-            .dangerous()
-            .with_custom_certificate_verifier(anybody)
-            .with_no_client_auth();
+        let mut config = connecting::builder(provider, anybody).with_no_client_auth();
         // Every inquiry asks for the whole handshake, as a new client would.
         config.resumption = Resumption::disabled();
         Self(TlsConnector::from(Arc::new(config)))

@@ -40,10 +40,17 @@ pub(super) enum Progress {
 /// An error, and how many bytes of the records were done with before.
 pub(super) type Broken = (usize, Error);
 
-/// Drives a connection of either side as far as `$incoming` goes, and has `$write` write once it is
-/// open.
+/// What is to be written once a connection is open.
+enum Word<'a> {
+    Nothing,
+    Plain(&'a [u8]),
+    Goodbye,
+}
+
+/// Drives a connection of either side as far as `$incoming` goes, and has `$word` written once it is
+/// open. The two sides have no trait in common.
 macro_rules! drive {
-    ($connection:expr, $incoming:expr, $plain:expr, $out:expr, $write:expr) => {{
+    ($connection:expr, $incoming:expr, $plain:expr, $out:expr, $word:expr) => {{
         let (mut used, mut ended) = (0, false);
         loop {
             let UnbufferedStatus { discard, state } =
@@ -73,7 +80,7 @@ macro_rules! drive {
                 }
                 ConnectionState::BlockedHandshake => Some(Progress::Shaking),
                 ConnectionState::Closed => Some(Progress::Ended),
-                ConnectionState::WriteTraffic(mut traffic) => match $write(&mut traffic, $out) {
+                ConnectionState::WriteTraffic(mut traffic) => match $word.put(&mut traffic, $out) {
                     Ok(()) if ended => Some(Progress::Ended),
                     Ok(()) => Some(Progress::Open),
                     Err(error) => return Err((used + discard, error)),
@@ -89,14 +96,17 @@ macro_rules! drive {
     }};
 }
 
-/// The same for either side.
-macro_rules! either {
-    ($session:expr, $incoming:expr, $plain:expr, $out:expr, $write:expr) => {
-        match $session {
-            Session::Client(connection) => drive!(connection, $incoming, $plain, $out, $write),
-            Session::Server(connection) => drive!(connection, $incoming, $plain, $out, $write),
+impl Word<'_> {
+    fn put<D>(&self, to: &mut WriteTraffic<'_, D>, out: &mut Vec<u8>) -> Result<(), Error> {
+        match *self {
+            Self::Nothing => Ok(()),
+            Self::Plain(plain) => {
+                let guess = plain.len() + (plain.len() / RECORD + 1) * OVERHEAD;
+                put(out, guess, |room| to.encrypt(plain, room))
+            }
+            Self::Goodbye => put(out, OVERHEAD, |room| to.queue_close_notify(room)),
         }
-    };
+    }
 }
 
 impl fmt::Debug for Session {
@@ -126,10 +136,10 @@ impl Session {
     pub(super) fn take(
         &mut self,
         incoming: &mut [u8],
-        mut plain: impl FnMut(&[u8]),
+        plain: impl FnMut(&[u8]),
         out: &mut Vec<u8>,
     ) -> Result<(usize, Progress), Broken> {
-        either!(self, incoming, plain, out, |_: &mut WriteTraffic<'_, _>, _: &mut Vec<u8>| Ok(()))
+        self.drive(incoming, plain, out, &Word::Nothing)
     }
 
     /// Puts behind `out` what the other side is to be told of an error. `incoming` is what was not done
@@ -158,16 +168,7 @@ impl Session {
         incoming: &mut [u8],
         out: &mut Vec<u8>,
     ) -> Result<(usize, Progress), Broken> {
-        let guess = plain.len() + (plain.len() / RECORD + 1) * OVERHEAD;
-        either!(
-            self,
-            incoming,
-            |_: &[u8]| (),
-            out,
-            |to: &mut WriteTraffic<'_, _>, out: &mut Vec<u8>| {
-                put(out, guess, |room| to.encrypt(plain, room))
-            }
-        )
+        self.drive(incoming, |_| (), out, &Word::Plain(plain))
     }
 
     /// Says that nothing more will come (RFC 8446 §6.1). `incoming` is what `take` left.
@@ -176,15 +177,20 @@ impl Session {
         incoming: &mut [u8],
         out: &mut Vec<u8>,
     ) -> Result<(usize, Progress), Broken> {
-        either!(
-            self,
-            incoming,
-            |_: &[u8]| (),
-            out,
-            |to: &mut WriteTraffic<'_, _>, out: &mut Vec<u8>| {
-                put(out, OVERHEAD, |room| to.queue_close_notify(room))
-            }
-        )
+        self.drive(incoming, |_| (), out, &Word::Goodbye)
+    }
+
+    fn drive(
+        &mut self,
+        incoming: &mut [u8],
+        mut plain: impl FnMut(&[u8]),
+        out: &mut Vec<u8>,
+        word: &Word<'_>,
+    ) -> Result<(usize, Progress), Broken> {
+        match self {
+            Self::Client(connection) => drive!(connection, incoming, plain, out, word),
+            Self::Server(connection) => drive!(connection, incoming, plain, out, word),
+        }
     }
 
     /// What was agreed on; `server_name` is what a client asked for.

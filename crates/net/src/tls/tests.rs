@@ -129,6 +129,19 @@ async fn bytes_go_both_ways_whatever_the_buffers() {
     assert_eq!(read_all(&mut far, 1, 5).await, b"abcde");
 }
 
+/// Writes these bytes over and over until it is told to wait, and says how many were taken before.
+async fn fill(socket: &mut Socket, bytes: &[u8]) -> usize {
+    let mut sent = 0;
+    poll_fn(|cx| {
+        while let Poll::Ready(written) = socket.poll_write(cx, bytes) {
+            sent += written.expect("it is taken");
+        }
+        Poll::Ready(())
+    })
+    .await;
+    sent
+}
+
 #[tokio::test]
 async fn who_was_told_to_wait_is_told_later_what_was_written() {
     let house = House::new();
@@ -136,14 +149,7 @@ async fn who_was_told_to_wait_is_told_later_what_was_written() {
     let client = TlsClient::load(&house.connecting()).expect("it is sound");
     let (mut near, mut far) = open(&server, &client, "a.example").await;
     let bytes = vec![7; 50_000];
-    let mut sent = 0;
-    poll_fn(|cx| {
-        while let Poll::Ready(written) = near.poll_write(cx, &bytes) {
-            sent += written.expect("it is taken");
-        }
-        Poll::Ready(())
-    })
-    .await;
+    let sent = fill(&mut near, &bytes).await;
     let (written, read) = join!(
         async {
             let written = poll_fn(|cx| near.poll_write(cx, &bytes)).await;
@@ -153,6 +159,40 @@ async fn who_was_told_to_wait_is_told_later_what_was_written() {
     );
     assert_eq!(written, 50_000);
     assert!(read.iter().all(|byte| *byte == 7));
+}
+
+#[tokio::test]
+async fn who_comes_with_less_is_told_of_no_more_than_that() {
+    let house = House::new();
+    let server = server(&house.serving(&[&["a.example"]]));
+    let client = TlsClient::load(&house.connecting()).expect("it is sound");
+    let (mut near, mut far) = open(&server, &client, "a.example").await;
+    let bytes = vec![7; 50_000];
+    let sent = fill(&mut near, &bytes).await;
+    let (written, _) = join!(
+        async {
+            let mut written = [0; 3];
+            for (written, length) in written.iter_mut().zip([20_000, 40_000, 10]) {
+                let taken = poll_fn(|cx| near.poll_write(cx, &bytes[..length])).await;
+                *written = taken.expect("it is taken");
+            }
+            written
+        },
+        read_all(&mut far, 8_192, sent + 50_010)
+    );
+    assert_eq!(written, [20_000, 30_000, 10]);
+}
+
+#[tokio::test]
+async fn nothing_is_taken_after_the_goodbye() {
+    let house = House::new();
+    let server = server(&house.serving(&[&["a.example"]]));
+    let client = TlsClient::load(&house.connecting()).expect("it is sound");
+    let (mut near, mut far) = open(&server, &client, "a.example").await;
+    poll_fn(|cx| near.poll_close_write(cx)).await.expect("it is closed");
+    let late = poll_fn(|cx| near.poll_write(cx, b"late")).await.expect_err("it is too late");
+    assert_eq!(late.kind(), std::io::ErrorKind::BrokenPipe);
+    assert!(read(&mut far, 100).await.expect("an end").is_empty());
 }
 
 #[tokio::test]
@@ -294,6 +334,30 @@ fn files_that_do_not_fit_are_named() {
     }
     touch(&house.path("a.example.pem"));
     assert!(sound.is_stale());
+}
+
+#[test]
+fn pipes_and_devices_are_not_read() {
+    let house = House::new();
+    let sound = house.serving(&[&["a.example"]]);
+    let pipe = house.path("pipe");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0)
+        .expect("a pipe");
+    for path in [pipe, PathBuf::from("/dev/zero"), house.path("")] {
+        let [mut cert, mut key, mut ocsp] = [(); 3].map(|()| sound.clone());
+        cert.certificates[0].cert.clone_from(&path);
+        key.certificates[0].key.clone_from(&path);
+        ocsp.certificates[0].ocsp = Some(path.clone());
+        let ca = TlsServing { client_ca: Some(path.clone()), ..sound.clone() };
+        for serving in [cert, key, ocsp, ca] {
+            let fault = TlsServer::load(&serving, None).expect_err("it is special");
+            assert_eq!((&fault.file, fault.reason.as_str()), (&path, "is no regular file"));
+        }
+        let bad = TlsConnecting { ca: Some(path.clone()), ..house.connecting() };
+        let fault = TlsClient::load(&bad).expect_err("it is special");
+        assert_eq!((&fault.file, fault.reason.as_str()), (&path, "is no regular file"));
+    }
 }
 
 /// Another file of the same content takes its place, as tools that renew certificates do it.

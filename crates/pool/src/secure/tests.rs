@@ -1,5 +1,7 @@
 //! Files that are there, change, go and come back; what they are read for has no part in it.
 
+use std::fs;
+
 use tempfile::TempDir;
 
 use super::*;
@@ -99,15 +101,17 @@ fn files_that_change_are_read_again_and_bad_ones_change_nothing() {
     let secured = f.made(&tls("ca.pem"));
     let first = Fixture::files(&secured);
     f.securing.refresh();
-    assert_eq!(Fixture::files(&secured), first);
+    assert_eq!((Fixture::files(&secured), f.securing.failures()), (first, 0));
     fs::write(f.dir.path().join("ca.pem"), "nothing").expect("it is written");
     f.securing.refresh();
-    assert_eq!(Fixture::files(&secured), first);
+    f.securing.refresh();
+    assert_eq!((Fixture::files(&secured), f.securing.failures()), (first, 2));
     assert!(f.securing.secure(&tls("ca.pem")).is_err(), "a new definition would not get it");
     f.write("ca.pem");
     f.securing.refresh();
     let (number, is_ready) = Fixture::files(&secured);
     assert!(number != first.0 && is_ready);
+    assert_eq!(f.securing.failures(), 2);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! `tidegate explain`: what would become of a request, and why.
 
+mod limits;
+
 use clap::Args;
 use serde_json::Value;
 
@@ -105,6 +107,7 @@ fn way(explanation: &Explanation) -> Vec<(&'static str, String)> {
     }
     if let Some(route) = route {
         said.push(("route", taken(route)));
+        said.extend(limits::lines(route));
         if let Some(path) = route.get("rewritten").and_then(Value::as_str) {
             said.push(("path", format!("{path}, for the server")));
         }
@@ -168,7 +171,7 @@ fn changes(changes: Option<&Value>) -> String {
 
 fn candidates(explanation: &Explanation) -> Table {
     let mut table = Table::new(&[
-        Column::Text("SERVER"),
+        Column::Whole("SERVER"),
         Column::Text("STATE"),
         Column::Number("WEIGHT"),
         Column::Number("ACTIVE"),

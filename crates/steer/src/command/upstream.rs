@@ -173,7 +173,7 @@ async fn show(session: &mut Session<'_, '_>, name: &str) -> Result<(), Failure> 
 
 fn servers(servers: &[Server]) -> Table {
     let mut table = Table::new(&[
-        Column::Text("ADDRESS"),
+        Column::Whole("ADDRESS"),
         Column::Text("STATE"),
         Column::Number("WEIGHT"),
         Column::Number("ACTIVE"),

@@ -127,3 +127,36 @@ fn explain_is_told_from_the_request_to_the_server() {
                 outcome   to a:1: the hash says so\n";
     assert_eq!(said.out, want, "{said:?}");
 }
+
+#[test]
+fn explain_tells_the_limits_of_the_route() {
+    let limited = |limit: serde_json::Value| {
+        Proxy::of(&[(
+            "GET /api/v1/explain?path=%2F",
+            Reply::json(json!({
+                "generation": 42,
+                "request": {"listener": "edge", "client": "127.0.0.1", "method": "GET", "host": "chat", "path": "/", "query": null},
+                "routes": [{"route": "0", "matches": true}],
+                "route": {"label": "0", "template": "chat", "upstream": "chat", "fallback_used": false, "protection": limit},
+                "pool": null,
+                "candidates": [],
+                "decision": {"status": 502, "because": "no such pool"}
+            })),
+        )])
+    };
+    let all = limited(json!({
+        "allow": ["10.0.0.0/8", "127.0.0.1/32"],
+        "deny": ["10.1.0.0/16"],
+        "rate_limit": {"key": "client_ip", "value": "127.0.0.1", "rate": "100/s", "burst": 200},
+        "conn_limit": {"key": "header:x-user", "count": 50}
+    }));
+    let said = all.run("explain --path /");
+    let want = "route     0, to chat\n\
+                allowed   10.0.0.0/8, 127.0.0.1/32\n\
+                denied    10.1.0.0/16\n\
+                rate      at most 100/s, and 200 at a burst, by client_ip = \"127.0.0.1\"\n\
+                at once   at most 50, by header:x-user, which this request does not have: it is not limited\n";
+    assert!(said.out.contains(want), "{said:?}");
+    let none = limited(json!(null)).run("explain --path /");
+    assert!(none.out.contains("route     0, to chat\noutcome "), "{none:?}");
+}

@@ -27,9 +27,9 @@ impl Table {
     /// When it would be refused, but for leaving a pool with nobody: that is told.
     pub async fn preview(&self, change: Change) -> Result<Preview, Refused> {
         let head = Arc::clone(&self.head).lock_owned().await;
-        let (head, operations) = self.expand(head, &change).await?;
+        let (head, change) = self.expand(head, change).await?;
         let guard = change.guard;
-        let planned = self.stage(&head, Change { guard: None, ..change }, operations)?;
+        let planned = self.stage(&head, Change { guard: None, ..change })?;
         let Planned { staged, .. } = self.secured(planned).await?;
         let (before, after) = (&head.snapshot, &staged.head.snapshot);
         let foreseen = |name: &Name| Foreseen {
@@ -73,35 +73,31 @@ impl Table {
         }
     }
 
-    /// The operations of a change, with restorations put in terms of the others.
+    /// The same change, with restorations put in terms of other operations.
     pub(super) async fn expand(
         &self,
         head: OwnedMutexGuard<Head>,
-        change: &Change,
-    ) -> Result<(OwnedMutexGuard<Head>, Vec<Operation>), Refused> {
+        mut change: Change,
+    ) -> Result<(OwnedMutexGuard<Head>, Change), Refused> {
         for condition in &change.conditions {
             condition.check(&head.snapshot)?;
         }
         let is_restoration = |one: &Operation| matches!(one, Operation::Restore { .. });
         if !change.operations.iter().any(is_restoration) {
-            return Ok((head, change.operations.clone()));
+            return Ok((head, change));
         }
-        let (history, operations) = (Arc::clone(&self.history), change.operations.clone());
+        let history = Arc::clone(&self.history);
         let work = move || {
+            let operations = std::mem::take(&mut change.operations);
             let expanded = expanded(operations, &head, &history);
-            (head, expanded)
+            (head, expanded.map(|operations| Change { operations, ..change }))
         };
         let (head, expanded) = on_a_thread(work).await?;
         Ok((head, expanded?))
     }
 
-    pub(super) fn stage(
-        &self,
-        head: &Head,
-        change: Change,
-        operations: Vec<Operation>,
-    ) -> Result<Planned, Refused> {
-        let Change { origin, caller, reason, existing, key, guard, .. } = change;
+    pub(super) fn stage(&self, head: &Head, change: Change) -> Result<Planned, Refused> {
+        let Change { operations, origin, caller, reason, existing, key, guard, .. } = change;
         let at = record::now();
         let mut effects = plan::effects(operations, origin.source(), at, head)?;
         let before = Some(plan::before(&effects, head));
