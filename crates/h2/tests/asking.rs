@@ -28,8 +28,8 @@ const GET: &[u8] = b"GET /a?b HTTP/1.1\r\nHost: h:1\r\nX-A: 1\r\n\r\n";
 type Respond = SendResponse<Bytes>;
 
 async fn within_reason(test: impl Future<Output = ()>) {
-    let test = timeout(Duration::from_secs(20), LocalSet::new().run_until(test));
-    test.await.expect("it ends");
+    let tasks = LocalSet::new();
+    timeout(Duration::from_secs(20), tasks.run_until(test)).await.expect("it ends");
 }
 
 /// A connection to a server that plays `answer` for each request.
