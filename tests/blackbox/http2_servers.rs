@@ -131,7 +131,7 @@ fn trailers_and_interim_answers_reach_a_client_of_http1() {
     assert_eq!(answer.interim[0].field("link"), Some("</a>"));
 }
 
-/// The servers of `leaf` that are reached by their address.
+/// An edge whose one server has to be known to that authority.
 fn believing(authority: &Signer, address: &str) -> Edge {
     let edge = Edge::new().workers(1).route("upstream = \"app\"");
     authority.write(edge.directory().join("ca.pem"));

@@ -261,7 +261,9 @@ const UPGRADE: &[u8] = b"GET /chat HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\
 async fn a_websocket_is_a_tunnel_where_the_server_takes_them() {
     within_reason(async {
         let asking = connect(
-            |settings| drop(settings.enable_connect_protocol()),
+            |settings| {
+                settings.enable_connect_protocol();
+            },
             |request, respond| async move {
                 let protocol = request.extensions().get::<Protocol>().map(Protocol::as_str);
                 assert_eq!((request.method(), protocol), (&Method::CONNECT, Some("websocket")));
@@ -399,7 +401,10 @@ async fn what_nobody_waits_for_is_cancelled() {
 #[tokio::test]
 async fn a_server_says_how_many_streams_it_takes() {
     within_reason(async {
-        let asking = connect(|settings| drop(settings.max_concurrent_streams(2)), echo).await;
+        let settings = |settings: &mut server::Builder| {
+            settings.max_concurrent_streams(2);
+        };
+        let asking = connect(settings, echo).await;
         let (one, two) = (asking.stream(), asking.stream());
         assert!(!asking.has_room());
         drop(one);

@@ -53,7 +53,9 @@ fn fifty_requests_at_once_share_one_connection() {
 
 #[test]
 fn there_are_no_more_streams_than_the_server_takes() {
-    let (origin, gate) = holding(|settings| drop(settings.max_concurrent_streams(2)));
+    let (origin, gate) = holding(|settings| {
+        settings.max_concurrent_streams(2);
+    });
     let edge = edge(&[&origin], "").start();
     let mut clients = Vec::new();
     for count in 1..=5 {

@@ -6,8 +6,12 @@ use crate::{
     websocket::{ASK, echoes, open},
 };
 
+fn takes_tunnels(settings: &mut h2::server::Builder) {
+    settings.enable_connect_protocol();
+}
+
 fn echoing() -> Multiplexed {
-    Multiplexed::with(|settings| drop(settings.enable_connect_protocol()), Call::echo)
+    Multiplexed::with(takes_tunnels, Call::echo)
 }
 
 fn answers(edge: &Edge) -> u16 {
@@ -67,10 +71,9 @@ fn a_server_that_takes_none_is_not_to_blame() {
 
 #[test]
 fn a_refusal_is_an_ordinary_answer() {
-    let origin = Multiplexed::with(
-        |settings| drop(settings.enable_connect_protocol()),
-        |call: Call| async move { call.answer(403, "not you") },
-    );
+    let origin = Multiplexed::with(takes_tunnels, |call: Call| async move {
+        call.answer(403, "not you");
+    });
     let edge = edge(&[&origin], "").start();
     let mut client = edge.client();
     for _ in 0..2 {

@@ -231,6 +231,8 @@ where
     let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else { return };
     serving.shared.connections.fetch_add(1, Ordering::SeqCst);
     let mut retired = serving.retired.clone();
+    // It is for the connections that there were.
+    retired.mark_unchanged();
     loop {
         let next = tokio::select! {
             next = connection.accept() => next,
