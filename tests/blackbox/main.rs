@@ -21,6 +21,7 @@ mod routing; // targets, routes, templates
 mod app_drain; // applications that leave by themselves: /ping with 501, plain SIGTERM, under load
 mod balancing; // every method: shares, limits, hashes against nginx itself, cookies, slow start
 mod checks; // probes of every kind, Tengine's cases C44 to C50 and H1 to H49, its status page
+mod http2_servers; // pools of HTTP/2: bodies, trailers, shared connections, GOAWAY, WebSockets, gRPC
 mod names; // IPv6, host names at the start and on a timer
 mod next_upstream; // nginx's rules for going on to the next server, N1 to N27, bodies, budget
 mod pools; // round robin over all workers, down, backup, max_conns, failures, ip_hash

@@ -12,6 +12,9 @@ use crate::{
     kit::{Edge, Origin, bytes, skip},
 };
 
+/// The module that these scripts need.
+const WEBSOCKETS: &str = "websockets.asyncio.client";
+
 /// Sends back every message, with tungstenite.
 fn tungstenite_echo() -> Origin {
     Origin::new(|conn| {
@@ -84,7 +87,7 @@ fn tungstenite_is_told_by_a_drain() {
 #[test]
 fn python_talks_to_python() {
     let edge = edge().start();
-    play("python_talks_to_python", "echo.py", &edge, 50);
+    play("python_talks_to_python", ("echo.py", WEBSOCKETS), &edge, 50);
 }
 
 /// Forty of them talk, compressed, while their server is drained: each sees an end in good order,
@@ -92,7 +95,7 @@ fn python_talks_to_python() {
 #[test]
 fn python_is_drained_in_the_middle_of_its_talk() {
     let edge = edge().start();
-    if play("python_is_drained_in_the_middle_of_its_talk", "drain.py", &edge, 40) {
+    if play("python_is_drained_in_the_middle_of_its_talk", ("drain.py", WEBSOCKETS), &edge, 40) {
         let drains = edge.json("GET", "/api/v1/drains", &json!(null)).1["drains"].clone();
         let view = &drains[0];
         let counts = ["total", "closed", "left", "cut"].map(|key| view[key].as_u64().unwrap());
@@ -103,11 +106,11 @@ fn python_is_drained_in_the_middle_of_its_talk() {
 /// Runs a script of `tests/python` to its end; `false`, told aloud, where it cannot run.
 /// `scripts/test` makes the interpreter that can, and names it in `TIDEGATE_PYTHON`.
 #[track_caller]
-fn play(test: &str, name: &str, edge: &Edge, connections: usize) -> bool {
+pub fn play(test: &str, (name, module): (&str, &str), edge: &Edge, connections: usize) -> bool {
     let python = std::env::var("TIDEGATE_PYTHON").unwrap_or_else(|_| "python3".into());
-    let able = Command::new(&python).args(["-c", "import websockets.asyncio.client"]).output();
+    let able = Command::new(&python).args(["-c", &format!("import {module}")]).output();
     if !able.is_ok_and(|output| output.status.success()) {
-        skip(test, &format!("{python} has no websockets; run scripts/test"));
+        skip(test, &format!("{python} has no {module}; run scripts/test"));
         return false;
     }
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(name);

@@ -23,6 +23,9 @@ pub(crate) struct Incoming {
     closes_chunk: bool,
     told: Told,
     rest: Rest,
+    /// Bytes of the body before nothing more is given out until its end has come.
+    left: Option<u64>,
+    waits_for_end: bool,
 }
 
 /// What is still to come.
@@ -36,12 +39,36 @@ enum Rest {
 impl Incoming {
     pub(crate) fn new(stream: RecvStream, head: Vec<u8>, told: Told) -> Self {
         let rest = if told == Told::Nothing { Rest::Nothing } else { Rest::Data };
-        Self { stream, text: head, at: 0, piece: Bytes::new(), closes_chunk: false, told, rest }
+        Self {
+            stream,
+            text: head,
+            at: 0,
+            piece: Bytes::new(),
+            closes_chunk: false,
+            told,
+            rest,
+            left: None,
+            waits_for_end: false,
+        }
+    }
+
+    /// The same, of a body of `length` bytes whose last word is not given out before the other side has
+    /// ended the stream: whoever has that lets go of it, and what is let go before its end is reset.
+    pub(crate) fn to_its_end(stream: RecvStream, head: Vec<u8>, told: Told, length: u64) -> Self {
+        let waits_for_end = length == 0 && !stream.is_end_stream();
+        let this = Self::new(stream, head, told);
+        let rest = if waits_for_end { Rest::Data } else { this.rest };
+        Self { left: Some(length), waits_for_end, rest, ..this }
+    }
+
+    /// The other side has said its last word, heard or not.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.stream.is_end_stream()
     }
 
     /// Everything was read.
     pub(crate) fn is_over(&self) -> bool {
-        self.rest == Rest::Nothing && self.at == self.text.len() && self.piece.is_empty()
+        self.rest == Rest::Nothing && self.has_nothing()
     }
 
     /// Reads what there is, as much as fits. 0 bytes: that was all.
@@ -78,14 +105,21 @@ impl Incoming {
 
     /// Ready when a read would not wait.
     pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.at == self.text.len() && self.piece.is_empty() && !self.is_over() {
+        while !self.is_over() && (self.waits_for_end || self.has_nothing()) {
             ready!(self.poll_more(cx))?;
         }
         Poll::Ready(Ok(()))
     }
 
+    fn has_nothing(&self) -> bool {
+        self.at == self.text.len() && self.piece.is_empty()
+    }
+
     /// Hands out what lies ready.
     fn give(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.waits_for_end {
+            return Ok(0);
+        }
         let told = (self.text.len() - self.at).min(buffer.len());
         buffer[..told].copy_from_slice(&self.text[self.at..self.at + told]);
         self.at += told;
@@ -103,6 +137,9 @@ impl Incoming {
 
     /// Fetches what comes next, when nothing lies ready.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.waits_for_end {
+            return self.poll_end(cx);
+        }
         if self.rest == Rest::Data {
             match ready!(self.stream.poll_data(cx)) {
                 Some(Ok(piece)) => self.take(piece),
@@ -120,8 +157,27 @@ impl Incoming {
         Poll::Ready(Ok(()))
     }
 
+    /// What comes after the end of the body is nobody's.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match ready!(self.stream.poll_data(cx)) {
+            Some(Ok(piece)) => {
+                self.stream.flow_control().release_capacity(piece.len()).map_err(broken)?;
+            }
+            Some(Err(error)) => return Poll::Ready(Err(broken(error))),
+            None => {
+                self.waits_for_end = false;
+                self.rest = Rest::Nothing;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
     fn take(&mut self, piece: Bytes) {
         self.begin_text();
+        if let Some(left) = &mut self.left {
+            *left = left.saturating_sub(piece.len() as u64);
+            self.waits_for_end = *left == 0 && !self.stream.is_end_stream();
+        }
         if self.told == Told::Chunks && !piece.is_empty() {
             let mut size = [0; 16];
             self.text.extend_from_slice(hexadecimal(piece.len(), &mut size));

@@ -3,12 +3,12 @@
 //! has of a connection's window the others have not.
 
 use std::{
-    io,
+    io::{self, IoSlice},
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use h2::SendStream;
+use h2::{Reason, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tidegate_wire::{ChunkDecoder, Step, parse_trailers};
 
@@ -37,6 +37,12 @@ pub(crate) enum Framing {
     Over,
 }
 
+impl Framing {
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self, Self::Over)
+    }
+}
+
 /// One direction of a stream.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
@@ -52,7 +58,7 @@ impl Outgoing {
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        matches!(self.framing, Framing::Over)
+        self.framing.is_over()
     }
 
     pub(crate) fn is_tunnel(&self) -> bool {
@@ -93,6 +99,10 @@ impl Outgoing {
     /// Ready when the other side has reset the stream.
     pub(crate) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.stream.poll_reset(cx).map(drop)
+    }
+
+    pub(crate) fn reset(&mut self, reason: Reason) {
+        self.stream.send_reset(reason);
     }
 
     pub(crate) fn into_stream(self) -> SendStream<Bytes> {
@@ -208,6 +218,27 @@ impl Outgoing {
         let sent = self.stream.send_data(Bytes::copy_from_slice(bytes), is_last);
         sent.map_err(broken).map(|()| bytes.len())
     }
+}
+
+/// Writes parts one by one with `write`, as far as that goes.
+pub(crate) fn poll_parts(
+    parts: &[IoSlice<'_>],
+    mut write: impl FnMut(&[u8]) -> Poll<io::Result<usize>>,
+) -> Poll<io::Result<usize>> {
+    let mut used = 0;
+    for part in parts.iter().filter(|part| !part.is_empty()) {
+        match write(part) {
+            Poll::Ready(Ok(sent)) => {
+                used += sent;
+                if sent < part.len() {
+                    break;
+                }
+            }
+            Poll::Pending if used > 0 => break,
+            polled => return polled,
+        }
+    }
+    Poll::Ready(Ok(used))
 }
 
 fn trailer(field: &httparse::Header<'_>) -> Option<(HeaderName, HeaderValue)> {

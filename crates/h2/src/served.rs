@@ -11,15 +11,15 @@ use std::{
 
 use bytes::Bytes;
 use h2::{RecvStream, server::SendResponse};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
 use tidegate_net::{End, Within};
 use tidegate_wire::ChunkDecoder;
 
 use crate::{
     incoming::{Incoming, broken},
-    outgoing::{Framing, Outgoing},
+    outgoing::{Framing, Outgoing, poll_parts},
     tally::Tally,
-    text::{self, Told, is_of_connection},
+    text::{self, Told, number},
 };
 
 /// More fields than an answer can have: those of a server, and those of a route.
@@ -120,7 +120,7 @@ impl Served {
         let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
         let status = status.unwrap_or(StatusCode::BAD_GATEWAY);
         let next = self.next(status, parsed.headers);
-        let fields = fields(parsed.headers, self.asks_tunnel);
+        let fields = text::map(parsed.headers, |name| !self.asks_tunnel || *name != ACCEPT);
         self.answer(status, fields, next)?;
         Ok(size - before)
     }
@@ -176,29 +176,6 @@ impl Served {
     }
 }
 
-/// The fields that may go out, without a copy of each.
-fn fields(fields: &[httparse::Header<'_>], asks_tunnel: bool) -> HeaderMap {
-    let mut map = HeaderMap::with_capacity(fields.len());
-    let size = fields.iter().map(|field| field.value.len()).sum();
-    let mut values = Vec::with_capacity(size);
-    fields.iter().for_each(|field| values.extend_from_slice(field.value));
-    let mut values = Bytes::from(values);
-    for field in fields {
-        let value = values.split_to(field.value.len());
-        let name = HeaderName::from_bytes(field.name.as_bytes());
-        let (Ok(name), Ok(value)) = (name, HeaderValue::from_maybe_shared(value)) else { continue };
-        let is_of_upgrade = asks_tunnel && name == ACCEPT;
-        if !is_of_upgrade && !is_of_connection(&name) {
-            map.append(name, value);
-        }
-    }
-    map
-}
-
-fn number(text: &[u8]) -> Option<u64> {
-    std::str::from_utf8(text).ok()?.parse().ok()
-}
-
 impl End for Served {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         // Who has asked for something has not left by saying nothing more, as it were in HTTP/1.
@@ -236,20 +213,7 @@ impl End for Served {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut used = 0;
-        for part in parts.iter().filter(|part| !part.is_empty()) {
-            match self.poll_write(cx, part) {
-                Poll::Ready(Ok(sent)) => {
-                    used += sent;
-                    if sent < part.len() {
-                        break;
-                    }
-                }
-                Poll::Pending if used > 0 => break,
-                polled => return polled,
-            }
-        }
-        Poll::Ready(Ok(used))
+        poll_parts(parts, |part| self.poll_write(cx, part))
     }
 
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,10 +1,13 @@
 //! Heads of HTTP/2 in the words of HTTP/1. They are judged afterwards as any other head; here no
 //! judgement is made but what the change of words takes (RFC 9113 §8.2.3, §8.3.1, RFC 8441 §5).
 
+use bytes::Bytes;
 use h2::ext::Protocol;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request};
 
-/// How the body of a request will be told.
+use crate::websocket;
+
+/// How a body will be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
     /// There is none.
@@ -22,6 +25,28 @@ pub(crate) fn is_of_connection(name: &HeaderName) -> bool {
     const PROXY: HeaderName = HeaderName::from_static("proxy-connection");
     [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE].contains(name)
         || [KEEP_ALIVE, PROXY].contains(name)
+}
+
+/// Fields in the words of HTTP/1 as HTTP/2 has them, without a copy of each; `kept` says which go on of
+/// those that have a place there.
+pub(crate) fn map(
+    fields: &[httparse::Header<'_>],
+    kept: impl Fn(&HeaderName) -> bool,
+) -> HeaderMap {
+    let mut map = HeaderMap::with_capacity(fields.len());
+    let size = fields.iter().map(|field| field.value.len()).sum();
+    let mut values = Vec::with_capacity(size);
+    fields.iter().for_each(|field| values.extend_from_slice(field.value));
+    let mut values = Bytes::from(values);
+    for field in fields {
+        let value = values.split_to(field.value.len());
+        let name = HeaderName::from_bytes(field.name.as_bytes());
+        let (Ok(name), Ok(value)) = (name, HeaderValue::from_maybe_shared(value)) else { continue };
+        if !is_of_connection(&name) && kept(&name) {
+            map.append(name, value);
+        }
+    }
+    map
 }
 
 /// The head of a request, and how its body is told. `ended`: nothing follows it.
@@ -44,7 +69,7 @@ pub(crate) fn request(parts: &request::Parts, ended: bool) -> (Vec<u8>, Told) {
     if let Some(protocol) = protocol {
         field(&mut out, "upgrade", protocol.as_str().as_bytes());
         out.extend_from_slice(b"connection: upgrade\r\n");
-        field(&mut out, "sec-websocket-key", &websocket_key());
+        field(&mut out, "sec-websocket-key", &websocket::key());
     }
     out.extend_from_slice(b"\r\n");
     (out, told)
@@ -55,6 +80,10 @@ pub(crate) fn trailers(out: &mut Vec<u8>, trailers: &HeaderMap) {
     out.extend_from_slice(b"0\r\n");
     trailers.iter().for_each(|(name, value)| field(out, name.as_str(), value.as_bytes()));
     out.extend_from_slice(b"\r\n");
+}
+
+pub(crate) fn number(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 fn target(parts: &request::Parts) -> &[u8] {
@@ -92,26 +121,12 @@ fn fields(out: &mut Vec<u8>, headers: &HeaderMap) {
     }
 }
 
-fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+pub(crate) fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     put(out, &[name.as_bytes(), b": ", value, b"\r\n"]);
 }
 
-fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
+pub(crate) fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
     parts.iter().for_each(|part| out.extend_from_slice(part));
-}
-
-/// HTTP/2 has none, and a server of HTTP/1 wants one (RFC 6455 §4.1): 16 bytes in base64.
-fn websocket_key() -> [u8; 24] {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut bits = fastrand::u128(..);
-    let mut key = [b'='; 24];
-    for digit in key.iter_mut().take(21) {
-        *digit = DIGITS[(bits & 63) as usize];
-        bits >>= 6;
-    }
-    // Two bits are left, in the upper half of the last digit.
-    key[21] = DIGITS[((bits & 3) << 4) as usize];
-    key
 }
 
 #[cfg(test)]
@@ -170,13 +185,5 @@ mod tests {
         );
         assert!(text.contains("\r\nconnection: upgrade\r\nsec-websocket-key: "));
         assert_eq!(told, Told::Tunnel);
-    }
-
-    #[test]
-    fn keys_are_sixteen_bytes() {
-        let key = websocket_key();
-        assert!(key[22..] == *b"==" && !key[..22].contains(&b'='));
-        assert!(b"AQgw".contains(&key[21]));
-        assert_ne!(key, websocket_key());
     }
 }

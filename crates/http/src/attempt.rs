@@ -10,11 +10,12 @@ use std::{
 };
 
 use tidegate_h1::Conn;
-use tidegate_model::upstream::SendProxy;
+use tidegate_model::upstream::{Protocol, SendProxy};
 use tidegate_net::{ConnectError, Scratch, Socket};
 use tidegate_pool::{Keep, Upstream, Via, via};
 use tidegate_table::{Attempt, Pick, Pool};
 use tidegate_tunnel::Kind;
+use tidegate_worker::Worker;
 
 use crate::{
     begin::Job,
@@ -98,9 +99,10 @@ pub(crate) async fn attempt(
     if state.is_gone() {
         return Tried::Left;
     }
-    let kept = || client.side.worker.idle.borrow_mut().take(&pool.live, state.id(), via(pool));
     // A connection that was introduced as one client's is not for another one.
     let introduces = pool.upstream.send_proxy != SendProxy::Off;
+    let shares = pool.upstream.protocol == Protocol::Http2;
+    let kept = || kept(client.side.worker, pool, state.id());
     let (mut upstream, reused) = match if fresh || introduces { None } else { kept() } {
         Some(upstream) => (upstream, true),
         None => match Box::pin(open(client, &this)).await {
@@ -116,14 +118,18 @@ pub(crate) async fn attempt(
     let mut exchange = Exchange::new(client, &mut upstream.conn, &this, sending);
     match exchange.run().await {
         Exchanged::Answered(answered) => {
-            if answered.keep_server && !introduces {
+            if answered.keep_server && !introduces && !shares {
                 client.side.worker.idle.borrow_mut().put(&pool.live, state, upstream, &keep(pool));
             }
             Tried::Answered(answered)
         }
         Exchanged::Switched(head, kind) => Tried::Switched(upstream.conn, head, kind),
         Exchanged::Failed(cause, reason) => {
-            let cause = if reused && cause == Attempt::Failed { Attempt::Stale } else { cause };
+            let cause = match cause {
+                Attempt::Failed if reused && !shares => Attempt::Stale,
+                Attempt::Stale if !reused => Attempt::Failed,
+                cause => cause,
+            };
             let verdict = going.after(cause, exchange.progress());
             exchange.count_unkept(verdict);
             exchange.give_back(verdict);
@@ -138,6 +144,18 @@ pub(crate) async fn attempt(
         Exchanged::Cut(answered, reason) => Tried::Cut(answered, reason),
         Exchanged::ClientGone(told) => Tried::ClientGone(told),
         Exchanged::Refused(status, reason) => Tried::Refused(status, reason),
+    }
+}
+
+/// A connection that is there already, or a stream of one that requests share.
+fn kept(worker: &Worker, pool: &Arc<Pool>, server: u64) -> Option<Upstream> {
+    let (mut idle, via) = (worker.idle.borrow_mut(), via(pool));
+    match pool.upstream.protocol {
+        Protocol::Http1 => idle.take(&pool.live, server, via),
+        Protocol::Http2 => {
+            let stream = idle.sharing.take(&pool.live, server, via, &keep(pool))?;
+            Some(Upstream::new(Socket::Within(stream), via))
+        }
     }
 }
 
@@ -159,6 +177,9 @@ async fn open(client: &mut Client<'_>, this: &Try<'_>) -> Result<Upstream, Tried
             tidegate_worker::announce(this.pool, &mut socket, ends.as_ref(), timer, limit).await;
         told.map_err(|error| unconnected(this, &error))?;
     }
+    if this.pool.upstream.protocol == Protocol::Http2 {
+        return share(client, this, socket).await;
+    }
     if this.pool.upstream.tls.is_none() {
         return Ok(Upstream::new(socket, Via::default()));
     }
@@ -166,6 +187,21 @@ async fn open(client: &mut Client<'_>, this: &Try<'_>) -> Result<Upstream, Tried
     let shaken = unless_gone(conn, scratch, shaking).await?;
     let (socket, via) = shaken.map_err(|error| unconnected(this, &error))?;
     Ok(Upstream::new(socket, via))
+}
+
+/// The first stream of a connection that others may share from now on.
+async fn share(client: &mut Client<'_>, this: &Try<'_>, socket: Socket) -> Result<Upstream, Tried> {
+    let Client { side, conn } = client;
+    let (worker, pool, limit) = (side.worker, this.pool, this.connect_timeout());
+    let sharing = tidegate_worker::share(worker, pool, this.pick.server, socket, side.timer, limit);
+    let shared = unless_gone(conn, &worker.scratch, sharing).await?;
+    let (asking, via) = shared.map_err(|error| unconnected(this, &error))?;
+    let stream = asking.stream();
+    if pool.upstream.send_proxy == SendProxy::Off {
+        let (mut idle, state) = (worker.idle.borrow_mut(), this.pick.lease.state());
+        idle.sharing.put(&pool.live, state, asking, via, &keep(pool));
+    }
+    Ok(Upstream::new(Socket::Within(stream), via))
 }
 
 /// What comes of `work`, unless the client leaves before it is done.

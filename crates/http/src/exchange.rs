@@ -3,11 +3,13 @@
 
 use std::{
     future::poll_fn,
+    io,
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
 use tidegate_h1::{Conn, Flow, FlowError, HeadError, Waiting};
+use tidegate_h2::Why;
 use tidegate_net::{End, Socket};
 use tidegate_table::Attempt;
 use tidegate_tunnel::Kind;
@@ -73,6 +75,8 @@ pub(crate) struct Exchange<'e, 'c, 'm> {
     /// What is left of an interim response for the client.
     interim: Vec<u8>,
     interims: usize,
+    /// The server has said that it has not looked at the request.
+    unseen: bool,
     /// What had moved when the timer was set, and for how long.
     seen: Option<(u64, Duration)>,
 }
@@ -84,12 +88,22 @@ impl<'e, 'c, 'm> Exchange<'e, 'c, 'm> {
         this: &'e Try<'e>,
         sending: Sending<'e, 'm>,
     ) -> Self {
-        Self { client, server, this, sending, interim: Vec::new(), interims: 0, seen: None }
+        Self {
+            client,
+            server,
+            this,
+            sending,
+            interim: Vec::new(),
+            interims: 0,
+            unseen: false,
+            seen: None,
+        }
     }
 
     /// How far the request has come.
     pub(crate) fn progress(&self) -> Progress {
-        Progress { begun: self.sending.is_begun(), spent: self.sending.is_spent() }
+        let begun = self.sending.is_begun() && !self.unseen;
+        Progress { begun, spent: self.sending.is_spent() }
     }
 
     /// What was used up of the client's body is there for another try.
@@ -278,8 +292,21 @@ impl<'e, 'c, 'm> Exchange<'e, 'c, 'm> {
             HeadError::Cut => {
                 Exchanged::Failed(Attempt::Failed, "closed within the head of the answer".into())
             }
-            HeadError::Io(error) => Exchanged::Failed(Attempt::Failed, error.to_string()),
+            HeadError::Io(error) => self.unanswered(&error),
         })
+    }
+
+    /// A stream of HTTP/2 tells more of why there is no answer than a connection can.
+    fn unanswered(&mut self, error: &io::Error) -> Exchanged {
+        let (why, reason) = (tidegate_h2::why(error), error.to_string());
+        self.unseen = why == Some(Why::Unseen);
+        match why {
+            // As a kept connection that was dead.
+            Some(Why::Unseen | Why::Gone) => Exchanged::Failed(Attempt::Stale, reason),
+            Some(Why::NoTunnels) => Exchanged::Refused(501, reason),
+            Some(Why::Unsayable) => Exchanged::Refused(400, reason),
+            Some(Why::Reset) | None => Exchanged::Failed(Attempt::Failed, reason),
+        }
     }
 
     /// Streams the answer's body, and whatever is left of the request's.

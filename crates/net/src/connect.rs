@@ -38,6 +38,8 @@ pub enum ConnectError {
     Local(#[source] io::Error),
     #[error("cannot connect: {0}")]
     Refused(#[source] io::Error),
+    #[error("connected, but no HTTP/2: {0}")]
+    Http2(#[source] io::Error),
     #[error("no connection within {} ms", .0.as_millis())]
     TimedOut(Duration),
     #[error("no TLS: {0}")]
@@ -136,8 +138,8 @@ async fn within<T>(
     }
 }
 
-/// `None`: the timer was faster.
-async fn in_time<T>(timer: &Timer, work: impl Future<Output = T>) -> Option<T> {
+/// What comes of `work`; `None`: the timer was faster.
+pub async fn in_time<T>(timer: &Timer, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     let done = poll_fn(|cx| {
         if let Poll::Ready(done) = work.as_mut().poll(cx) {

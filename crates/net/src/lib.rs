@@ -15,7 +15,7 @@ mod timer;
 mod tls;
 
 pub use clock::{LAG, coarse, coarse_millis};
-pub use connect::{ConnectError, Place, SecureBy, connect, greet, is_local_error, secure};
+pub use connect::{ConnectError, Place, SecureBy, connect, greet, in_time, is_local_error, secure};
 pub use datagram::{DatagramLink, Datagrams, Way, bind_datagrams};
 pub use descriptors::{Descriptors, raise_limit};
 pub use end::{End, Socket, Within, poll_drain, poll_fill};

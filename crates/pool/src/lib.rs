@@ -1,9 +1,10 @@
 //! Idle upstream connections of one worker. A pool keeps at most `keepalive` of them; the least
 //! recently used goes first. Each is taken again only by a request for the same server, and only
-//! while nothing was heard on it.
+//! while nothing was heard on it. Those of HTTP/2, which requests share, are beside them (`sharing`).
 #![forbid(unsafe_code)]
 
 mod secure;
+mod sharing;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -19,7 +20,10 @@ use tidegate_h1::Conn;
 use tidegate_net::{End, Socket, coarse};
 use tidegate_table::{PoolLive, ServerState};
 
-pub use secure::{Secured, Securing, Unready, Via, client, http2_client, sessions_of, via};
+pub use secure::{
+    Secured, Securing, Unready, Via, client, http2_client, sessions_of, sharing_client, via,
+};
+pub use sharing::Sharing;
 
 /// To find the least recently used connection of a pool, the oldest of so many servers are
 /// compared: exact up to that, a good guess above, and never a walk over thousands.
@@ -54,6 +58,8 @@ pub struct Keep {
 pub struct Idle<E = Socket> {
     pools: HashMap<usize, PoolIdle<E>, RandomState>,
     budget: Arc<Budget>,
+    /// Those that requests share, idle or not.
+    pub sharing: Sharing,
 }
 
 /// Bounds the idle connections of all workers together.
@@ -109,7 +115,8 @@ impl Budget {
 
 impl<E: End> Idle<E> {
     pub fn new(budget: Arc<Budget>) -> Self {
-        Self { pools: HashMap::default(), budget }
+        let sharing = Sharing::new(Arc::clone(&budget));
+        Self { pools: HashMap::default(), budget, sharing }
     }
 
     /// The connection to that server that was used last, if one is still good and was made as one
@@ -156,6 +163,7 @@ impl<E: End> Idle<E> {
     /// Closes what has idled too long, was closed by its server, or leads to one that left.
     pub fn sweep(&mut self) {
         let now = coarse();
+        self.sharing.sweep();
         self.retain(|kept| {
             kept.until > now && !kept.state.is_gone() && kept.upstream.conn.is_quiet()
         });
@@ -163,11 +171,13 @@ impl<E: End> Idle<E> {
 
     /// Closes the connections to servers that left.
     pub fn drop_gone(&mut self) {
+        self.sharing.drop_gone();
         self.retain(|kept| !kept.state.is_gone());
     }
 
     /// Closes all of them: descriptors have run short.
     pub fn clear(&mut self) {
+        self.sharing.clear();
         self.retain(|_| false);
     }
 

@@ -62,7 +62,7 @@ struct Loaded {
     number: u64,
     client: Result<TlsClient, Unready>,
     /// The same for who speaks HTTP/2; made when somebody does.
-    http2: OnceLock<Result<TlsClient, Unready>>,
+    http2: OnceLock<TlsClient>,
 }
 
 /// By what rules a connection to that pool's servers would be made now.
@@ -89,17 +89,24 @@ pub fn client(pool: &Pool) -> Result<Option<(TlsClient, Via)>, Unready> {
     loaded.client.clone().map(|client| Some((client, via)))
 }
 
-/// The same for one conversation in HTTP/2. Blocks the first time, for as long as it takes to read
-/// a few small files.
+/// The same for connections that requests share in HTTP/2.
+///
+/// # Errors
+/// As [`client`].
+pub fn sharing_client(pool: &Pool) -> Result<Option<(TlsClient, Via)>, Unready> {
+    let Some(secured) = secured(pool)? else { return Ok(None) };
+    let loaded = secured.client.loaded.load();
+    let via = Via { settings: secured.number, files: loaded.number };
+    let client = loaded.client.as_ref().map_err(Unready::clone)?;
+    Ok(Some((loaded.http2.get_or_init(|| client.with_http2()).clone(), via)))
+}
+
+/// The same for one conversation in HTTP/2.
 ///
 /// # Errors
 /// As [`client`].
 pub fn http2_client(pool: &Pool) -> Result<Option<TlsClient>, Unready> {
-    let Some(secured) = secured(pool)? else { return Ok(None) };
-    let loaded = secured.client.loaded.load();
-    let connecting = || TlsConnecting { http2: true, ..secured.client.connecting.clone() };
-    let load = || TlsClient::load(&connecting()).map_err(|fault| Unready::from(&fault));
-    loaded.http2.get_or_init(load).clone().map(Some)
+    sharing_client(pool).map(|made| made.map(|(client, _)| client))
 }
 
 /// Whose TLS sessions may be taken up again: those of this server as it is defined now.
@@ -141,8 +148,8 @@ impl Securing {
             |sessions: &str| sessions.split('/').next().is_some_and(|id| left.contains(id));
         for client in self.clients() {
             let loaded = client.loaded.load();
-            let http2 = loaded.http2.get().into_iter();
-            http2.chain([&loaded.client]).flatten().for_each(|client| client.forget(is_gone));
+            let clients = loaded.client.iter().chain(loaded.http2.get());
+            clients.for_each(|client| client.forget(is_gone));
         }
     }
 
@@ -184,7 +191,6 @@ impl Securing {
             ca: tls.ca.as_ref().filter(|_| tls.verify).map(at),
             verify: tls.verify,
             pair: tls.pair.as_ref().map(|(cert, key)| (at(cert), at(key))),
-            http2: false,
         }
     }
 

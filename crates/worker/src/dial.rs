@@ -5,8 +5,12 @@
 use std::time::Duration;
 
 use rustix::io::Errno;
+use tidegate_h2::Asking;
 use tidegate_model::upstream::SendProxy;
-use tidegate_net::{ConnectError, Place, SecureBy, Socket, Timer, connect, greet};
+use tidegate_net::{
+    ConnectError, Place, SecureBy, Socket, Timer, TlsClient, connect, greet, in_time,
+    is_local_error,
+};
 use tidegate_pool::{Unready, Via, sessions_of};
 use tidegate_table::{Attempt, Handshake, Pool, Server, Target};
 use tidegate_wire::proxy::{self, Addresses, Version};
@@ -85,6 +89,51 @@ pub async fn secure(
     limit: Duration,
 ) -> Result<(Socket, Via), ConnectError> {
     let made = tidegate_pool::client(pool);
+    secure_by(made, worker, pool, server, socket, (timer, limit)).await
+}
+
+/// The same for a connection that requests share, which it then is: in HTTP/2, as both sides agree on by
+/// ALPN, or know beforehand where there is no TLS.
+///
+/// # Errors
+/// See [`ConnectError`].
+pub async fn share(
+    worker: &Worker,
+    pool: &Pool,
+    server: &Server,
+    socket: Socket,
+    timer: &Timer,
+    limit: Duration,
+) -> Result<(Asking, Via), ConnectError> {
+    let made = tidegate_pool::sharing_client(pool);
+    let (socket, via) = secure_by(made, worker, pool, server, socket, (timer, limit)).await?;
+    if socket.tls().is_some_and(|facts| !facts.http2) {
+        let reason = "shook hands, but the server does not speak HTTP/2 (ALPN)";
+        return Err(ConnectError::Tls(reason.into()));
+    }
+    let (asking, driving) = match in_time(timer, Asking::begin(socket)).await {
+        Some(Ok(begun)) => begun,
+        Some(Err(error)) if is_local_error(&error) => return Err(ConnectError::Local(error)),
+        Some(Err(error)) => return Err(ConnectError::Http2(error)),
+        None => return Err(ConnectError::TimedOut(limit)),
+    };
+    let server = server.state.label().clone();
+    tokio::task::spawn_local(async move {
+        if let Err(error) = driving.run().await {
+            tracing::debug!(server = &*server, %error, "HTTP/2 connection to a server broke");
+        }
+    });
+    Ok((asking, via))
+}
+
+async fn secure_by(
+    made: Result<Option<(TlsClient, Via)>, Unready>,
+    worker: &Worker,
+    pool: &Pool,
+    server: &Server,
+    socket: Socket,
+    (timer, limit): (&Timer, Duration),
+) -> Result<(Socket, Via), ConnectError> {
     let made = made.map_err(|Unready(reason)| ConnectError::Unready(reason))?;
     let (Some(tls), Some((client, via))) = (&pool.upstream.tls, made) else {
         return Ok((socket, Via::default()));
@@ -105,7 +154,9 @@ pub async fn secure(
 pub fn unconnected(error: &ConnectError) -> Attempt {
     match error {
         ConnectError::TimedOut(_) | ConnectError::TlsTimedOut(_) => Attempt::ConnectTimedOut,
-        ConnectError::Local(_) | ConnectError::Refused(_) => Attempt::ConnectFailed,
+        ConnectError::Local(_) | ConnectError::Refused(_) | ConnectError::Http2(_) => {
+            Attempt::ConnectFailed
+        }
         ConnectError::Tls(_) | ConnectError::Unready(_) => Attempt::TlsFailed,
     }
 }

@@ -21,7 +21,7 @@ mod worker;
 
 pub use access::{AccessLog, Format, MAX_TEXT, Record};
 pub use carry::{Ends, Opened, carry};
-pub use dial::{announce, dial, secure, unconnected};
+pub use dial::{announce, dial, secure, share, unconnected};
 pub use door::{Door, Service, Stay};
 pub use full::Full;
 pub use identity::RequestId;

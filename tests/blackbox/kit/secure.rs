@@ -86,7 +86,7 @@ impl<'g> Guard<'g> {
         Guarded { origin: Origin::taking(place, take, script), book }
     }
 
-    fn config(&self) -> Arc<ServerConfig> {
+    pub(super) fn config(&self) -> Arc<ServerConfig> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()

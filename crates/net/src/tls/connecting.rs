@@ -38,8 +38,6 @@ pub struct TlsConnecting {
     pub verify: bool,
     /// Our certificate and its key, if they want one.
     pub pair: Option<(PathBuf, PathBuf)>,
-    /// Whether HTTP/2 is what is asked for (ALPN, RFC 7301).
-    pub http2: bool,
 }
 
 /// Ready to shake hands. Cheap to clone.
@@ -75,8 +73,17 @@ impl TlsClient {
                 })?
             }
         };
-        config.alpn_protocols = protocols(connecting.http2);
+        config.alpn_protocols = protocols(false);
         Ok(Self(Arc::new(Client { config, seen, by_server: Mutex::default() })))
+    }
+
+    /// The same for who speaks HTTP/2 (ALPN, RFC 7301), with sessions of its own. Reads nothing.
+    #[must_use]
+    pub fn with_http2(&self) -> Self {
+        let mut config = self.0.config.clone();
+        config.alpn_protocols = protocols(true);
+        let seen = self.0.seen.clone();
+        Self(Arc::new(Client { config, seen, by_server: Mutex::default() }))
     }
 
     /// Whether one of the files is another than the one that was read, or is gone. Blocks.

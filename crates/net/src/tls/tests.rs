@@ -60,7 +60,7 @@ impl House {
     }
 
     fn connecting(&self) -> TlsConnecting {
-        TlsConnecting { ca: Some(self.path("ca.pem")), verify: true, pair: None, http2: false }
+        TlsConnecting { ca: Some(self.path("ca.pem")), verify: true, pair: None }
     }
 }
 
