@@ -42,13 +42,20 @@ fn the_examples_are_good() {
     authority.write(tls.join("devices.pem"));
     authority.pair(&["*.im.example.com"]).write(&tls, "im");
     authority.pair(&["shop.example.com"]).write(&tls, "shop");
-    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config");
-    for entry in fs::read_dir(directory).unwrap() {
-        let example = entry.unwrap().path();
-        let path = edge.directory().join(example.file_name().unwrap());
-        fs::copy(&example, &path).unwrap();
+    let config = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config");
+    let pages = edge.directory().join("pages");
+    fs::create_dir(&pages).unwrap();
+    fs::copy(config.join("from-nginx/pages/sorry.html"), pages.join("sorry.html")).unwrap();
+    let files = [&config, &config.join("from-nginx")].map(|folder| fs::read_dir(folder).unwrap());
+    let is_ours = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "toml");
+    let all = files.into_iter().flatten().map(|entry| entry.unwrap().path());
+    let examples: Vec<PathBuf> = all.filter(is_ours).collect();
+    assert!(examples.len() >= 5, "{examples:?}");
+    for (at, example) in examples.iter().enumerate() {
+        let path = edge.directory().join(format!("example-{at}.toml"));
+        fs::copy(example, &path).unwrap();
         let output = Output::of(&["check", "-c", path.to_str().unwrap()]);
-        assert_eq!(output.status.code(), Some(0), "{path:?}: {}", output.said());
+        assert_eq!(output.status.code(), Some(0), "{example:?}: {}", output.said());
     }
 }
 

@@ -24,6 +24,25 @@ fn both_sides_keep_their_connections() {
     assert_eq!((origin.count(), origin.connections()), (11, 1));
 }
 
+/// Many servers hand `X_Real_IP` to an application under the same name as `X-Real-IP`.
+#[test]
+fn what_is_not_the_clients_to_say_has_no_other_spelling() {
+    let origin = Origin::named("one");
+    let set = "upstream = \"app\"\nrequest_headers = { set = { x-real-ip = \"${client_ip}\" } }";
+    let edge = Edge::new().route(set).pool("app", &[&origin]).start();
+    let doubles =
+        ["X_Forwarded_For", "x_forwarded-proto", "X_Real_IP", "Content_Length", "X_Request-Id"];
+    let lines: String = doubles.map(|name| format!("{name}: 6\r\n")).concat();
+    let answer = edge.client().ask(format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}X_Own: 1\r\n\r\n"));
+    assert_eq!(answer.text(), "one");
+    let head = origin.last_request().head;
+    assert_eq!(head.field("x_own"), Some("1"));
+    assert_eq!(head.field("x-real-ip"), Some("127.0.0.1"));
+    for name in doubles {
+        assert_eq!(head.field(name), None, "{name}");
+    }
+}
+
 #[test]
 fn pipelined_requests_are_answered_in_order() {
     let origin = Origin::echo();

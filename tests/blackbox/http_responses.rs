@@ -78,6 +78,25 @@ fn a_slow_reader_holds_back_the_server_not_the_proxy() {
     assert_eq!(sum, (0..SIZE / part.len()).fold(0, |sum, _| checksum(sum, &part)));
 }
 
+/// What it did not read goes with it: the kernel would keep that, and go on offering it.
+#[test]
+fn a_client_that_does_not_read_in_time_is_reset() {
+    const SIZE: usize = 32 << 20;
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n");
+    let origin = Origin::raw(head + &"a".repeat(SIZE));
+    let edge = Edge::to(&[&origin]).listener("[listener.timeouts]\nsend = \"300ms\"").start();
+    let mut client = edge.client();
+    client.send(GET);
+    assert_eq!(client.head().unwrap().status(), 200);
+    origin.wait_for_ended(1);
+    let broken = loop {
+        if let Err(broken) = client.some() {
+            break broken;
+        }
+    };
+    assert!(matches!(broken, Broken::Reset), "{broken:?}");
+}
+
 /// Waits until a counter has not moved for a while.
 fn stands_still(counter: &AtomicUsize) {
     let mut last = counter.load(Ordering::SeqCst);

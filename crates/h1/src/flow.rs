@@ -22,9 +22,12 @@ const MAX_TRAILERS: usize = 8 * 1024;
 
 const MAX_TRAILER_FIELDS: usize = 32;
 
-/// A body that is transformed costs far more than one that is passed on: after so much of it the
-/// others on its worker have their turn.
-const TRANSFORMED_IN_ALL: usize = 256 * 1024;
+/// After so much of a body the others on its worker have their turn. Thousands may begin at once,
+/// each with megabytes that its server has ready and the kernel would take.
+const TURN: usize = 1 << 20;
+
+/// A body that is transformed costs far more than one that is passed on.
+const TRANSFORMED_TURN: usize = 256 * 1024;
 
 /// How a body is framed where it comes from.
 #[derive(Debug)]
@@ -191,7 +194,8 @@ impl Flow {
         scratch: &Scratch,
         mut seen: impl FnMut(&[u8]),
     ) -> Poll<Result<(), FlowError>> {
-        let mut transformed = 0;
+        let most = if self.transform.is_some() { TRANSFORMED_TURN } else { TURN };
+        let mut turn = 0;
         loop {
             // What lies ready goes out together with what is pending, a head above all.
             if !source.ahead().is_empty() && !self.is_read() && self.pending.len() <= COPIED {
@@ -220,8 +224,8 @@ impl Flow {
                 Poll::Ready(Ok(read)) => {
                     self.moves += 1;
                     self.take_read(cx, &buffer[..read], source, sink, &mut seen)?;
-                    transformed += if self.transform.is_some() { read } else { 0 };
-                    if transformed >= TRANSFORMED_IN_ALL && !self.is_read() {
+                    turn += read;
+                    if turn >= most && !self.is_read() {
                         cx.waker().wake_by_ref();
                         return self.wait_for(Waiting::Source);
                     }

@@ -355,6 +355,8 @@ impl<'e, 'c, 'm> Exchange<'e, 'c, 'm> {
         };
         ready!(self.poll_patience(cx, self.sending.moves() + flow.moves(), patience));
         if waits_for_client {
+            // What it did not read must not stay with the kernel, which would go on offering it.
+            self.client.conn.end.reset_on_close(true);
             return gone(flow, received);
         }
         Poll::Ready(Err({

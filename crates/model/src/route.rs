@@ -115,7 +115,8 @@ impl Route {
 }
 
 impl HostPattern {
-    /// Reads `example.com` or `*.example.com`; `None` when it is neither.
+    /// Reads `example.com` or `*.example.com`, with or without the dot of the root; `None` when it is
+    /// neither.
     pub fn parse(text: &str) -> Option<Self> {
         let host = |text: &str| {
             let bare = text.trim_start_matches('[').trim_end_matches(']');
@@ -125,7 +126,7 @@ impl HostPattern {
                         .bytes()
                         .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')))
         };
-        let text = text.to_ascii_lowercase();
+        let text = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
         match text.strip_prefix('*') {
             Some(suffix) if suffix.starts_with('.') && host(&suffix[1..]) => {
                 Some(Self::Suffix(suffix.into()))
@@ -228,6 +229,7 @@ mod tests {
             HostPattern::parse("Chat.example.com").expect("a pattern").matches("chat.example.com")
         );
         assert!(HostPattern::parse("[::1]").is_some());
+        assert!(HostPattern::parse("a.com.").expect("a pattern").matches("a.com"));
         for text in ["", "*", "*x", "a b", "a/b"] {
             assert!(HostPattern::parse(text).is_none(), "{text:?} was read");
         }

@@ -22,6 +22,10 @@ use crate::Socket;
 /// Connections the kernel may complete ahead of us; it caps this at net.core.somaxconn.
 const BACKLOG: i32 = 4_096;
 
+/// Bytes for a client that the kernel takes ahead of sending them. It would take up to 4 MiB for one
+/// that hardly reads, of a memory that all connections of the machine share.
+const UNSENT: u32 = 128 << 10;
+
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ListenAddress {
@@ -118,6 +122,7 @@ fn tcp_socket(address: SocketAddr, options: &Options, shared: bool) -> io::Resul
         socket.set_only_v6(true)?;
     }
     socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     options.set_on(&SockRef::from(&socket))?;
     socket.bind(&address.into())?;
     Ok(socket)
@@ -317,6 +322,18 @@ mod tests {
         assert!(matches!(bind(&part, &Options::default(), 2), Err(ListenError::Taken(_))));
         let beside = Options { beside: true, ..Options::default() };
         assert_eq!(bind(&part, &beside, 2).expect("it is ours").sockets.len(), 2);
+    }
+
+    #[test]
+    fn the_kernel_takes_little_for_a_client_that_does_not_read() {
+        let bound = bind(&any_port(), &Options::default(), 1).expect("a free port");
+        let socket = RawSocket::from(bound.sockets.into_iter().next().expect("one for the worker"));
+        let address = socket.local_addr().expect("an address");
+        let client = RawSocket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        client.connect(&address).expect("it listens");
+        socket.set_nonblocking(false).expect("it may block");
+        let (accepted, _) = socket.accept().expect("a connection");
+        assert_eq!(accepted.tcp_notsent_lowat().expect("an option"), UNSENT);
     }
 
     #[test]

@@ -20,6 +20,10 @@ const TICK: Duration = Duration::from_millis(10);
 /// gone cannot be found in the queue, so it must not stay there for a deadline of a day.
 const HORIZON: u64 = 6_000;
 
+/// After so many that were due the others of the worker have their turn: thousands of clients who came
+/// together are too slow together, and who has bytes to move would wait until each was seen off.
+const AT_ONCE: usize = 32;
+
 const NEVER: u64 = u64::MAX;
 
 /// The deadline of a timer that has expired.
@@ -115,7 +119,10 @@ impl Timers {
     /// Wakes tasks whose deadline has come. Never ends.
     pub async fn drive(&self) {
         loop {
-            let next = self.fire();
+            while self.fire() {
+                tokio::task::yield_now().await;
+            }
+            let next = self.next_due();
             let sleep = async {
                 match next {
                     Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -142,14 +149,25 @@ impl Timers {
         Poll::Pending
     }
 
-    /// Wakes everybody who is due, and says when to come back.
-    fn fire(&self) -> Option<Instant> {
+    /// When to come back.
+    fn next_due(&self) -> Option<Instant> {
+        let inner = self.0.borrow();
+        inner.queue.keys().next().map(|tick| inner.instant(*tick))
+    }
+
+    /// Wakes those who are due, and says whether there may be more of them.
+    fn fire(&self) -> bool {
         let inner = &mut *self.0.borrow_mut();
         inner.sleeping_for = NEVER;
-        let now = inner.now();
+        let (now, mut left) = (inner.now(), AT_ONCE);
         while let Some(bucket) = inner.queue.first_entry().filter(|bucket| *bucket.key() <= now) {
-            let (tick, keys) = bucket.remove_entry();
-            for key in keys {
+            let (tick, mut keys) = bucket.remove_entry();
+            while let Some(key) = keys.pop() {
+                if left == 0 {
+                    keys.push(key);
+                    inner.queue.insert(tick, keys);
+                    return true;
+                }
                 let entry = &mut inner.entries[key as usize];
                 if entry.queued != tick {
                     continue;
@@ -158,6 +176,7 @@ impl Timers {
                 if entry.deadline > now {
                     inner.queue_up(key as usize, now);
                 } else {
+                    left -= 1;
                     entry.deadline = PASSED;
                     if let Some(waker) = entry.waker.take() {
                         waker.wake();
@@ -165,7 +184,7 @@ impl Timers {
                 }
             }
         }
-        inner.queue.keys().next().map(|tick| inner.instant(*tick))
+        false
     }
 }
 
@@ -312,6 +331,23 @@ mod tests {
                 () = cleared.expired() => panic!("it was cleared"),
                 () = other.expired() => (),
             }
+        });
+    }
+
+    #[test]
+    fn many_that_are_due_together_leave_room_for_others() {
+        run(async {
+            let timers = Timers::default();
+            let all: Vec<Timer> = (0..2 * AT_ONCE + 1).map(|_| timers.timer()).collect();
+            all.iter().for_each(|timer| timer.set(millis(10)));
+            tokio::time::sleep(millis(100)).await;
+            let passed = || {
+                let cx = Context::from_waker(Waker::noop());
+                all.iter().filter(|timer| timer.poll_expired(&cx).is_ready()).count()
+            };
+            assert_eq!((timers.fire(), passed()), (true, AT_ONCE));
+            assert_eq!((timers.fire(), passed()), (true, 2 * AT_ONCE));
+            assert_eq!((timers.fire(), passed()), (false, 2 * AT_ONCE + 1));
         });
     }
 

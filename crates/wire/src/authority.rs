@@ -12,7 +12,8 @@ static REG_NAME: [bool; 256] = alphanumeric_and(b"-._~!$&'()*+,;=%");
 pub(crate) struct Authority<'b> {
     /// As sent.
     pub(crate) text: &'b str,
-    /// Without the port; an IPv6 literal keeps its brackets.
+    /// Without the port and the dot of the root, with which a name means the same and would miss its
+    /// routes; an IPv6 literal keeps its brackets.
     pub(crate) host: &'b str,
     port: Option<u16>,
 }
@@ -28,6 +29,7 @@ impl<'b> Authority<'b> {
             Some(digits) => Some(port(digits).ok_or(Refusal::Host)?),
             None => return Err(Refusal::Host),
         };
+        let host = host.strip_suffix('.').filter(|name| !name.is_empty()).unwrap_or(host);
         Ok(Self { text, host, port })
     }
 
@@ -82,6 +84,10 @@ mod tests {
             ("[2001:DB8::1.2.3.4]:443", "[2001:DB8::1.2.3.4]", Some(443)),
             ("under_score.x", "under_score.x", None),
             ("a%20b", "a%20b", None),
+            ("a.com.", "a.com", None),
+            ("a.com.:80", "a.com", Some(80)),
+            ("a..", "a.", None),
+            (".", ".", None),
         ];
         for (text, host, port) in cases {
             assert_eq!(parse(text), Ok((host, port)), "{text}");
@@ -136,7 +142,8 @@ mod tests {
             let parse = |text: &'static str| Authority::parse(text.as_bytes()).expect("valid");
             parse(a).is_same(&parse(b), port)
         };
-        assert!(same("A.com:80", "a.COM", 80) && same("a", "a:", 80) && same("a:443", "a", 443));
+        assert!(same("A.com:80", "a.COM", 80) && same("a.", "a", 80));
+        assert!(same("a", "a:", 80) && same("a:443", "a", 443));
         assert!(!same("a:81", "a", 80) && !same("a:80", "a", 443) && !same("a", "b", 80));
     }
 }

@@ -69,6 +69,16 @@ fn who_can_only_verify_rsa_is_shown_rsa() {
     }
 }
 
+/// Not that its access is denied, which scanners take for a fault.
+#[test]
+fn who_can_use_no_certificate_hears_that_there_is_no_handshake() {
+    let origin = Origin::named("up");
+    let site = Site::new(Edge::to(&[&origin]), "");
+    let wanted = json!({ "name": "a.test", "highest": "1.2", "ciphers": "AES128-GCM-SHA256" });
+    let came = talk(&site.edge, &wanted).remove(0);
+    assert!(came["error"].as_str().is_some_and(|e| e.contains("handshake failure")), "{came}");
+}
+
 #[test]
 fn old_versions_are_refused() {
     let origin = Origin::named("up");

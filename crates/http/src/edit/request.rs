@@ -61,7 +61,7 @@ fn copy(
     let mut lines = Lines::of(source);
     for field in headers {
         match own(field.name) {
-            _ if dropped(field.name) => (),
+            _ if dropped(field.name) || is_double(field.name, &dropped) => (),
             Own::Not if is_hop_by_hop(field.name) => (),
             Own::Not if facts.connection_names && named_by_connection(headers, field.name) => (),
             Own::Not => lines.pass(head, field),
@@ -80,6 +80,15 @@ fn copy(
     }
     lines.flush(head);
     forwarded
+}
+
+/// Whether many servers would take a field for one that is not a client's to write: CGI, WSGI and
+/// their like give both `X-Real-IP` and `X_Real_IP` to an application as `HTTP_X_REAL_IP`.
+fn is_double(name: &str, dropped: impl Fn(&str) -> bool) -> bool {
+    name.contains('_') && {
+        let usual = name.replace('_', "-");
+        own(&usual) != Own::Not || is_hop_by_hop(&usual) || dropped(&usual)
+    }
 }
 
 /// Fields that are not simply passed on.
