@@ -9,7 +9,7 @@ mod tunnels;
 use fastrand::Rng;
 use http::Response;
 
-use crate::kit::{Call, Edge, Leaf, Multiplexed, Origin, Signer, bytes, named_reply};
+use crate::kit::{Authority, Call, Edge, Multiplexed, Origin, Pair, bytes, named_reply};
 
 /// An edge with one worker, whose every request goes to these servers.
 fn edge(origins: &[&Multiplexed], keys: &str) -> Edge {
@@ -132,7 +132,7 @@ fn trailers_and_interim_answers_reach_a_client_of_http1() {
 }
 
 /// An edge whose one server has to be known to that authority.
-fn believing(authority: &Signer, address: &str) -> Edge {
+fn believing(authority: &Authority, address: &str) -> Edge {
     let edge = Edge::new().workers(1).route("upstream = \"app\"");
     authority.write(edge.directory().join("ca.pem"));
     edge.toml(&format!(
@@ -140,16 +140,16 @@ fn believing(authority: &Signer, address: &str) -> Edge {
     ))
 }
 
-fn leaf(authority: &Signer) -> Leaf {
-    authority.issue(&["127.0.0.1"])
+fn pair(authority: &Authority) -> Pair {
+    authority.pair(&["127.0.0.1"])
 }
 
 #[test]
 fn over_tls_it_is_agreed_on_by_alpn() {
-    let authority = Signer::new("one");
-    let leaf = leaf(&authority);
-    let origin = Multiplexed::guarded(&leaf.guard().speaking(&["h2"]), |call: Call| async move {
-        call.answer(200, "secure")
+    let authority = Authority::new("one");
+    let pair = pair(&authority);
+    let origin = Multiplexed::guarded(&pair.guard().speaking(&["h2"]), |call: Call| async move {
+        call.answer(200, "secure");
     });
     let edge = believing(&authority, &origin.address()).start();
     let mut client = edge.client();
@@ -162,9 +162,9 @@ fn over_tls_it_is_agreed_on_by_alpn() {
 
 #[test]
 fn nothing_falls_back_to_http1() {
-    let authority = Signer::new("one");
-    let leaf = leaf(&authority);
-    let old = leaf
+    let authority = Authority::new("one");
+    let pair = pair(&authority);
+    let old = pair
         .guard()
         .speaking(&["http/1.1"])
         .origin(|conn| conn.answer_all(&named_reply("somebody")));

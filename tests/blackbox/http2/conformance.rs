@@ -482,7 +482,7 @@ fn heads_have_their_form() {
                         (":path", "/"),
                         (":authority", "a"),
                     ]),
-                )
+                );
             },
             Stream(&[PROTOCOL]),
         ),
@@ -529,7 +529,7 @@ fn heads_have_their_form() {
                         (":path", "/"),
                         ("host", "a.example"),
                     ]),
-                )
+                );
             },
             Answer(200),
         ),
@@ -659,7 +659,7 @@ fn a_client_that_floods_is_told_to_be_calm() {
                 (0..2_000).for_each(|n| {
                     c.ask(2 * n + 1, &get(&[]));
                     c.frame(RST_STREAM, 0, 2 * n + 1, &[0, 0, 0, 8]);
-                })
+                });
             },
             Connection(calm),
         ),
@@ -669,7 +669,7 @@ fn a_client_that_floods_is_told_to_be_calm() {
                 (0..2_000).for_each(|n| {
                     post(c, 2 * n + 1);
                     c.frame(WINDOW_UPDATE, 0, 2 * n + 1, &[0; 4]);
-                })
+                });
             },
             Connection(calm),
         ),
