@@ -33,7 +33,7 @@ use crate::{
     facts::{PANICS, Process, Registry},
     file,
     listeners::{Arrangement, Listeners, Unbound},
-    logging, secure, told,
+    logging, secure, told, traces,
     workers::{Order, Orders, Workers},
 };
 use ground::Ground;
@@ -118,6 +118,7 @@ struct App {
     checks: Checks,
     /// The threads of log files.
     logs: Vec<JoinHandle<()>>,
+    exporter: Option<traces::Exporter>,
     admin: tokio::task::JoinHandle<()>,
     stop_admin: tokio::sync::watch::Sender<bool>,
     /// Of the first listener and the first admin listener.
@@ -140,7 +141,8 @@ async fn start(
     let arrangement = arrange(&listeners, &config, secured)?;
     let base = secure::base(path.as_deref());
     let ground = Ground::lay(&config, base, workers, descriptors).await?;
-    let Ground { table, resolver, securing, events, shared, checks, audit, logs } = ground;
+    let Ground { table, resolver, securing, events, shared, checks, audit, logs, exporter } =
+        ground;
     let (asking, reloads) = tokio::sync::mpsc::channel(RELOADS);
     let process = Arc::new(Process {
         started: (SystemTime::now(), Instant::now()),
@@ -199,7 +201,8 @@ async fn start(
         renewals,
     };
     let addresses = (first.unwrap_or_default(), first_admin.unwrap_or_default());
-    Ok(App { control, signals, workers, checks, logs, admin: serving, stop_admin, addresses })
+    let admin = serving;
+    Ok(App { control, signals, workers, checks, logs, exporter, admin, stop_admin, addresses })
 }
 
 fn worker_count(config: &Config) -> usize {
@@ -228,7 +231,7 @@ fn ready(process: &Process) {
 
 impl App {
     async fn run(self) -> ExitCode {
-        let Self { mut control, signals, workers, checks, logs, admin, stop_admin, .. } = self;
+        let Self { mut control, signals, workers, checks, admin, stop_admin, .. } = self;
         control.run(signals).await;
         // Its receivers end when it is set; one that is gone needs no telling.
         let _ = stop_admin.send(true);
@@ -237,7 +240,10 @@ impl App {
         checks.finish();
         control.admin.audit.finish().await;
         drop(control);
-        for thread in logs {
+        if let Some(exporter) = self.exporter {
+            let _ = tokio::task::spawn_blocking(move || exporter.finish()).await;
+        }
+        for thread in self.logs {
             // That of the access log ends once the last worker has dropped its end of the queue.
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }

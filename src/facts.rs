@@ -11,7 +11,7 @@ use std::{
 
 use tidegate_admin::{
     Certificate, Configuration, DatagramTotals, Facts, Http2Totals, ListenerTotals, NotReloaded,
-    Reload, Reloading, StatusSource, TlsTotals, Totals,
+    Reload, Reloading, SpanTotals, StatusSource, TlsTotals, Totals,
 };
 use tidegate_h2::Excess;
 use tidegate_net::{Descriptors, coarse_millis};
@@ -215,6 +215,14 @@ impl Totals for Process {
 
     fn access_log_dropped(&self) -> u64 {
         self.shared.access.as_ref().map_or(0, tidegate_worker::AccessLog::dropped)
+    }
+
+    fn spans(&self) -> Option<SpanTotals> {
+        let exported = self.shared.traces.as_ref()?.exported();
+        Some(SpanTotals {
+            exported: exported.sent.load(Relaxed),
+            dropped: exported.dropped.load(Relaxed),
+        })
     }
 
     fn log_lines_dropped(&self) -> u64 {

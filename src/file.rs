@@ -181,6 +181,7 @@ pub(crate) fn fixed_changes(running: &Config, new: &Config) -> Vec<String> {
     section("metrics", running.metrics == new.metrics);
     section("log", running.log == new.log);
     section("access_log", running.access_log == new.access_log);
+    section("otlp", running.otlp == new.otlp);
     let (old, now) = (&running.admin, &new.admin);
     for (key, same) in [
         ("admin.listen", old.listen == now.listen),

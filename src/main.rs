@@ -15,6 +15,7 @@ mod logging;
 mod reload;
 mod secure;
 mod told;
+mod traces;
 mod workers;
 
 use std::{

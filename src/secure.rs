@@ -8,7 +8,10 @@ use tidegate_pool::Securing;
 use tidegate_table::{BadFile, Secures as _, Table};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::certificates::{self, ByListener};
+use crate::{
+    certificates::{self, ByListener},
+    traces,
+};
 
 /// How often it is looked whether files have changed.
 const LOOK: Duration = Duration::from_secs(5);
@@ -28,6 +31,7 @@ pub(crate) fn load(path: &Path, before: &ByListener) -> Result<(Loaded, ByListen
     let mut loaded = tidegate_config::load(path)?;
     let (certificates, mut bad) = certificates::read(&mut loaded, before);
     bad.extend(bad_files(&loaded, &Securing::new(base(Some(path)))));
+    bad.extend(traces::unavailable(&mut loaded));
     if bad.is_empty() { Ok((loaded, certificates)) } else { Err(bad) }
 }
 

@@ -15,7 +15,7 @@ use tidegate_table::{Bounds, Options, Table};
 use tidegate_tunnel::Register;
 use tidegate_worker::{AccessLog, Format, ReplayMemory, Room, Shared};
 
-use crate::{file, secure, told};
+use crate::{file, secure, told, traces};
 
 /// Probes in flight at once, however many descriptors there are.
 const MAX_PROBES: usize = 1_024;
@@ -30,6 +30,8 @@ pub(super) struct Ground {
     pub(super) audit: AuditLog,
     /// The threads of log files.
     pub(super) logs: Vec<JoinHandle<()>>,
+    /// What exports spans, where that is wanted.
+    pub(super) exporter: Option<traces::Exporter>,
 }
 
 impl Ground {
@@ -50,6 +52,7 @@ impl Ground {
         secure::forget_left(&table, &securing);
         let (access, access_thread) = open_access_log(config)?;
         let (audit, audit_thread) = open_audit_log(config)?;
+        let (traces, exporter) = traces::start(config.otlp.as_ref())?;
         let events = Hub::new();
         told::changes(&table, &events);
         let (suspects, checks) = start_checks(&table, &events, descriptors)?;
@@ -61,6 +64,7 @@ impl Ground {
             room: Room::of(descriptors.limit),
             totals: tidegate_metrics::PerWorker::new(workers),
             access,
+            traces,
             replay: ReplayMemory::new(
                 usize::try_from(process.replay_memory.bytes()).unwrap_or(usize::MAX),
             ),
@@ -69,7 +73,7 @@ impl Ground {
         });
         tokio::spawn(Renewal::new(Arc::clone(&table), Arc::clone(&resolver)).run());
         let logs = [access_thread, audit_thread].into_iter().flatten().collect();
-        Ok(Self { table, resolver, securing, events, shared, checks, audit, logs })
+        Ok(Self { table, resolver, securing, events, shared, checks, audit, logs, exporter })
     }
 }
 

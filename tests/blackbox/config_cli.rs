@@ -111,6 +111,18 @@ fn keys_that_nobody_knows_are_refused_not_ignored() {
 }
 
 #[test]
+fn spans_are_exported_by_builds_that_can() {
+    let otlp = "[otlp]\nendpoint = \"http://127.0.0.1:4318/v1/traces\"";
+    let output = Edge::new().toml(otlp).command(&["check"]);
+    if cfg!(feature = "otlp") {
+        assert_eq!(output.status.code(), Some(0), "{}", output.said());
+    } else {
+        assert_eq!(output.status.code(), Some(64), "{}", output.said());
+        assert!(output.said().contains("--features otlp"), "{}", output.said());
+    }
+}
+
+#[test]
 fn included_files_are_part_of_the_file() {
     let origin = Origin::named("included");
     let edge = Edge::new();

@@ -113,6 +113,13 @@ fn tunnels_that_cannot_be_told_are_cut_at_the_deadline() {
     assert!(records.iter().all(by_it), "{records:?}");
 }
 
+/// Each server tried, with the outcome.
+fn tried(record: &Value) -> Vec<(String, String)> {
+    let attempts = record["attempts"].as_array().unwrap().iter();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    attempts.map(|attempt| (text(&attempt["server"]), text(&attempt["outcome"]))).collect()
+}
+
 /// A long poll that has no answer yet can have one of somebody else.
 #[test]
 fn at_the_deadline_a_get_without_an_answer_goes_on_to_another_server() {
@@ -126,11 +133,8 @@ fn at_the_deadline_a_get_without_an_answer_goes_on_to_another_server() {
     let answer = client.response().unwrap();
     assert_eq!((answer.status(), answer.text().as_str()), (200, "b"));
     let record = edge.records(1).remove(0);
-    let attempts = json!([
-        {"server": a.address(), "outcome": "drained"},
-        {"server": b.address(), "outcome": "answered"},
-    ]);
-    assert_eq!(record["attempts"], attempts, "{record}");
+    let attempts = [(a.address(), "drained".to_owned()), (b.address(), "answered".to_owned())];
+    assert_eq!(tried(&record), attempts, "{record}");
     drain.is_over();
     assert_eq!(client.ask(GET).text(), "b", "the connection goes on");
     let failed = format!("tidegate_server_state{{upstream=\"app\",server=\"{}\"", a.address());
@@ -150,7 +154,7 @@ fn at_the_deadline_a_post_without_an_answer_is_not_repeated() {
     assert_eq!(client.response().unwrap().status(), 502);
     assert_eq!(b.count(), 0, "it may have been done already");
     let record = edge.records(1).remove(0);
-    assert_eq!(record["attempts"], json!([{"server": a.address(), "outcome": "drained"}]));
+    assert_eq!(tried(&record), [(a.address(), "drained".to_owned())]);
     drain.is_over();
 }
 
@@ -167,7 +171,7 @@ fn at_the_deadline_an_answer_that_has_begun_is_cut() {
     let broken = client.response().expect_err("nobody can take it for whole");
     assert!(broken.is_cut(), "{broken:?}");
     let record = edge.records(1).remove(0);
-    assert_eq!(record["attempts"], json!([{"server": a.address(), "outcome": "drained"}]));
+    assert_eq!(tried(&record), [(a.address(), "drained".to_owned())]);
     assert_eq!(record["status"], 200, "{record}");
     drain.is_over();
     gate.open();

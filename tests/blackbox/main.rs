@@ -69,6 +69,8 @@ mod explain; // what is said of a request, held against what becomes of it
 mod limits; // full listeners, no descriptors left
 mod metrics_logs; // /metrics, the access log
 mod openapi; // the description of the admin API, held against the API by other tools
+#[cfg(feature = "otlp")]
+mod otlp; // spans of requests, as a collector gets them
 mod steering; // the commands that ask a running proxy, and how they end
 mod stop; // graceful and not
 

@@ -166,6 +166,74 @@ fn the_access_log_in_json() {
     assert_eq!(record["request_id"], *up.last_request().field("x-request-id").unwrap());
 }
 
+/// A time in seconds, to the microsecond.
+#[track_caller]
+fn seconds(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is no time"))
+}
+
+#[test]
+fn the_access_log_says_what_took_how_long() {
+    let (dead, up) = (Origin::refusing(), Origin::named("up"));
+    let edge = Edge::new().logging().pool("app", &[&dead, &up]).start();
+    let mut client = edge.client();
+    for _ in 0..2 {
+        client.ask("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
+    }
+    let records = edge.records(2);
+    let attempts = records[0]["attempts"].as_array().unwrap();
+    let outcomes: Vec<_> = attempts.iter().map(|attempt| &attempt["outcome"]).collect();
+    assert_eq!(outcomes, ["connect_failed", "answered"], "{}", records[0]);
+    assert_eq!(attempts[0].get("connect_seconds"), None, "there was none: {}", records[0]);
+    assert_eq!(records[0]["connect_seconds"], attempts[1]["connect_seconds"]);
+    // Each is part of the next one.
+    let told = [
+        &records[0]["connect_seconds"],
+        &records[0]["upstream_seconds"],
+        &attempts[1]["seconds"],
+        &records[0]["seconds"],
+    ];
+    assert!(told.map(seconds).is_sorted(), "{}", records[0]);
+    let tries: f64 = attempts.iter().map(|attempt| seconds(&attempt["seconds"])).sum();
+    // Both are rounded down.
+    assert!(tries <= seconds(&records[0]["seconds"]) + 1e-5, "{}", records[0]);
+    assert_eq!(records[1].get("connect_seconds"), None, "a kept one was used: {}", records[1]);
+    assert_eq!(up.connections(), 1);
+    seconds(&records[1]["upstream_seconds"]);
+}
+
+#[test]
+fn a_tunnel_has_the_times_of_its_beginning() {
+    let tunnel = Origin::echo_tunnel();
+    let edge = Edge::new().logging().pool("app", &[&tunnel]).start();
+    let mut client = edge.client();
+    client.send("GET / HTTP/1.1\r\nHost: app\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    assert_eq!(client.head().unwrap().status(), 101);
+    drop(client);
+    let record = &edge.records(1)[0];
+    let told = ["connect_seconds", "upstream_seconds", "seconds"].map(|key| seconds(&record[key]));
+    assert!(told.is_sorted(), "{record}");
+}
+
+/// Without an exporter Tidegate takes no part in traces, and hides none.
+#[test]
+fn a_trace_passes_and_is_named_in_the_access_log() {
+    let up = Origin::named("up");
+    let edge = Edge::new().logging().pool("app", &[&up]).start();
+    let id = "0af7651916cd43dd8448eb211c80319c";
+    let mut client = edge.client();
+    for parent in [format!("00-{id}-b7ad6b7169203331-01"), "nonsense".to_owned()] {
+        client.ask(format!(
+            "GET / HTTP/1.1\r\nHost: app\r\nTraceparent: {parent}\r\nTracestate: a=b\r\n\r\n"
+        ));
+        let request = up.last_request();
+        assert_eq!(request.field("traceparent"), Some(&*parent));
+        assert_eq!(request.field("tracestate"), Some("a=b"));
+    }
+    let records = edge.records(2);
+    assert_eq!((&records[0]["trace_id"], records[1].get("trace_id")), (&id.into(), None));
+}
+
 #[test]
 fn the_access_log_has_errors_refusals_and_tunnels() {
     let tunnel = Origin::echo_tunnel();

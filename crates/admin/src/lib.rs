@@ -47,7 +47,9 @@ use tidegate_tunnel::Register;
 
 pub use audit::{AuditLog, TableChange};
 pub use config::Configuration;
-pub use metrics::{Certificate, DatagramTotals, Http2Totals, ListenerTotals, TlsTotals, Totals};
+pub use metrics::{
+    Certificate, DatagramTotals, Http2Totals, ListenerTotals, SpanTotals, TlsTotals, Totals,
+};
 pub use refused::RefusedTotals;
 pub use reload::{Fault, ListenerChanges, NotReloaded, Reloaded, Reloading};
 pub use serve::{AdminListener, serve, serve_metrics};

@@ -46,6 +46,9 @@ pub trait Totals: Send + Sync {
     /// Lines of the access log that found no room.
     fn access_log_dropped(&self) -> u64;
 
+    /// `None`: no spans are exported.
+    fn spans(&self) -> Option<SpanTotals>;
+
     /// Log lines about failures and refusals that were over their rate.
     fn log_lines_dropped(&self) -> u64;
 
@@ -84,6 +87,13 @@ pub struct ListenerTotals {
     pub http2: Http2Totals,
     /// Of a udp listener.
     pub datagrams: Option<DatagramTotals>,
+}
+
+/// What became of the spans of requests.
+#[derive(Clone, Copy, Debug)]
+pub struct SpanTotals {
+    pub exported: u64,
+    pub dropped: u64,
 }
 
 /// The datagrams of one listener.
@@ -193,6 +203,9 @@ fn trouble(page: &mut Page, totals: &dyn Totals, audit: &AuditLog) {
         "Lines of the access log that found no room.",
         |samples| samples.count(&[], totals.access_log_dropped()),
     );
+    if let Some(spans) = totals.spans() {
+        exported(page, spans);
+    }
     page.counter(
         "tidegate_audit_log_errors_total",
         "Lines of the audit log that could not be written, and failed reopenings.",
@@ -225,5 +238,18 @@ fn trouble(page: &mut Page, totals: &dyn Totals, audit: &AuditLog) {
                 samples.add(&[("worker", &worker.to_string())], lag.as_secs_f64());
             }
         },
+    );
+}
+
+fn exported(page: &mut Page, spans: SpanTotals) {
+    page.counter(
+        "tidegate_otlp_exported_total",
+        "Spans that the collector has taken.",
+        |samples| samples.count(&[], spans.exported),
+    );
+    page.counter(
+        "tidegate_otlp_dropped_total",
+        "Spans that found no room, or that the collector did not take.",
+        |samples| samples.count(&[], spans.dropped),
     );
 }

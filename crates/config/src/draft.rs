@@ -11,7 +11,8 @@ use crate::{
     admin::Admin,
     cover::Earlier,
     listener::{Kind, ListenerDraft, Mention},
-    place::{Place, Placed, Report, repeated},
+    otlp::Otlp,
+    place::{Place, Placed, Problem, Report, repeated},
     process::{AccessLog, Log, Metrics, Process},
     reader::Reader,
     route::{Files, RouteDraft},
@@ -26,6 +27,7 @@ pub(crate) struct Draft {
     metrics: Option<Placed<Metrics>>,
     log: Option<Placed<Log>>,
     access_log: Option<Placed<Option<AccessLog>>>,
+    otlp: Option<Placed<Option<Otlp>>>,
     upstream_defaults: Option<Placed<DefaultsDraft>>,
     listeners: Vec<ListenerDraft>,
     routes: Vec<RouteDraft>,
@@ -46,6 +48,7 @@ impl Draft {
         once(report, &mut self.metrics, metrics);
         once(report, &mut self.log, reader.table("log", Log::read));
         once(report, &mut self.access_log, reader.table("access_log", AccessLog::read));
+        once(report, &mut self.otlp, reader.table("otlp", Otlp::read));
         self.listeners.extend(reader.tables("listener", ListenerDraft::read));
         self.routes.extend(reader.tables("route", RouteDraft::read));
         let defaults = reader.table("upstream_defaults", upstream::defaults);
@@ -62,6 +65,11 @@ impl Draft {
             listener.files.iter().map(|file| Mention::new(name, file)).collect::<Vec<_>>()
         };
         self.listeners.iter().flat_map(of).collect()
+    }
+
+    /// Where `[otlp]` stands, to say something of it.
+    pub(crate) fn otlp(&self) -> Option<Problem> {
+        self.otlp.as_ref().map(|placed| placed.place.problem(String::new()))
     }
 
     /// From now on files of pools within `dir` are named by where they are in it.
@@ -220,6 +228,7 @@ impl Draft {
             metrics: value_or_default(self.metrics),
             log: value_or_default(self.log),
             access_log: self.access_log.and_then(|placed| placed.value),
+            otlp: self.otlp.and_then(|placed| placed.value),
             listeners: self.listeners.into_iter().filter_map(|draft| draft.listener).collect(),
             routes: self.routes.into_iter().filter_map(|draft| draft.route).collect(),
             upstream_defaults: value_or_default(self.upstream_defaults).spec,

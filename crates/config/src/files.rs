@@ -132,13 +132,15 @@ impl Reading {
     fn finish(mut self, main: &Rc<Source>) -> Result<Loaded, Vec<Problem>> {
         self.draft.settle(&main.dir);
         let (mentions, tls) = (self.draft.mentions(), self.draft.tls_files());
+        let otlp = self.draft.otlp();
         let mut config = match self.incomplete {
             true => Config::default(),
             false => self.draft.check(&self.report, |key| Place::start_of(main, key)),
         };
         config.files = self.files;
         let warnings = self.report.outcome()?;
-        Ok(Loaded { config, warnings, mentions, document: self.document.into_json(), tls })
+        let document = self.document.into_json();
+        Ok(Loaded { config, warnings, mentions, document, tls, otlp })
     }
 }
 

@@ -14,6 +14,7 @@ mod hash;
 mod include;
 mod listener;
 mod node;
+mod otlp;
 mod place;
 mod process;
 mod reader;
@@ -33,6 +34,7 @@ pub use listener::{
     Certificate, ClientAuth, Http2, Limits, Listener, ListenerTimeouts, Mention, Protocol, SniRule,
     Tcp, Tls, TlsVersion, Udp,
 };
+pub use otlp::{Endpoint, Otlp};
 pub use place::Problem;
 pub use process::{AccessFormat, AccessLog, Log, LogFormat, LogPath, Metrics, Process, Workers};
 pub use upstream::TlsFiles;
@@ -49,6 +51,8 @@ pub struct Loaded {
     pub document: String,
     /// The files that connections to servers need, which nobody has looked at yet: by pool.
     pub tls: Vec<TlsFiles>,
+    /// Where `[otlp]` stands, with a message that is still to come.
+    pub otlp: Option<Problem>,
 }
 
 /// What all files together mean. `Default` is a process without listeners.
@@ -59,6 +63,7 @@ pub struct Config {
     pub metrics: Metrics,
     pub log: Log,
     pub access_log: Option<AccessLog>,
+    pub otlp: Option<Otlp>,
     pub listeners: Vec<Listener>,
     /// Tried in this order.
     pub routes: Vec<Route>,

@@ -323,3 +323,19 @@ fn a_quick_configuration_is_one_that_could_be_written() {
     );
     assert_eq!(format!("{quick:?}"), format!("{written:?}"));
 }
+
+#[test]
+fn spans_are_exported_to_somewhere_and_of_some_requests() {
+    let whole = config("[otlp]\nendpoint = 'http://[::1]:4318/v1/traces'\nsample = 1");
+    let otlp = whole.otlp.expect("it is there");
+    assert_eq!((otlp.endpoint.authority(), otlp.sample), ("[::1]:4318".into(), 1.0));
+    let plain = config("[otlp]\nendpoint = 'http://collector'").otlp.expect("it is there");
+    assert_eq!((&*plain.service_name, plain.sample), ("tidegate", 0.01));
+    assert!(problem("[otlp]").contains("otlp.endpoint: this key is required"));
+    for sample in ["1.1", "-0.5", "nan", "2", "'5%'"] {
+        let text = format!("[otlp]\nendpoint = 'http://a'\nsample = {sample}");
+        assert!(problem(&text).contains("otlp.sample"), "{sample}: {}", problem(&text));
+    }
+    let https = problem("[otlp]\nendpoint = 'https://a'");
+    assert!(https.contains("otlp.endpoint: https is not available here"), "{https}");
+}

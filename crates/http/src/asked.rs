@@ -6,7 +6,7 @@ use httparse::Header;
 use tidegate_model::{Action, Route};
 use tidegate_table::{Request, Snapshot};
 use tidegate_wire::{Body, Facts, Refusal, Version, normalize_path};
-use tidegate_worker::{MAX_TEXT, Record, RequestId, no_route};
+use tidegate_worker::{Record, RequestId, Said as Texted, Texts, no_route};
 
 use crate::{
     begin::{Begun, Refused, Seen},
@@ -16,13 +16,9 @@ use crate::{
     identity::client_ip,
     leading::Led,
     said::Said,
+    trace::Trace,
     variables::Variables,
 };
-
-/// A text of the client's, as the access log keeps it.
-fn logged(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_TEXT)]).into_owned()
-}
 
 /// A sound request.
 pub(crate) struct Asked<'r> {
@@ -35,6 +31,7 @@ pub(crate) struct Asked<'r> {
     pub(crate) trusted: bool,
     pub(crate) ip: Option<IpAddr>,
     pub(crate) id: RequestId,
+    pub(crate) trace: Option<Trace>,
     started: Instant,
 }
 
@@ -64,6 +61,7 @@ impl<'r> Asked<'r> {
             trusted,
             ip: client_ip(&side.from.peer, nets, headers),
             id,
+            trace: Trace::of(side.worker, headers, trusted),
             started,
         }
     }
@@ -191,29 +189,40 @@ impl<'r> Asked<'r> {
 
     pub(crate) fn seen(&self, route: &Arc<str>, live: &Arc<tidegate_table::PoolLive>) -> Seen {
         let series = self.side.worker.series(self.side.listener, route, live);
-        let record = self.side.worker.shared.access.as_ref().map(|_| Box::new(self.record(route)));
+        let exported = self.trace.as_ref().is_some_and(|trace| trace.exported().is_some());
+        let is_recorded = exported || self.side.worker.shared.access.is_some();
+        let record = is_recorded.then(|| Box::new(self.record(route)));
         Seen { id: self.id, started: self.started, series, record }
     }
 
+    /// The beginning of its record, with what somebody is going to read of it.
     fn record(&self, route: &Arc<str>) -> Record {
-        let mut record = Record::new(&self.side.listener.live.name, self.ip, self.id.as_str());
-        let field = |name: &str| {
-            let field = self.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name));
-            field.map(|h| logged(h.value)).unwrap_or_default()
-        };
-        record.method = self.facts.method.into();
-        record.host = self.facts.authority.into();
-        record.uri = logged(self.facts.target);
+        let mut record = Record::new(&self.side.listener.live.name, self.ip, self.id);
         record.protocol = match self.facts.version {
             _ if self.side.http2 => "HTTP/2.0",
             Version::Http10 => "HTTP/1.0",
             Version::Http11 => "HTTP/1.1",
         };
-        record.user_agent = field("user-agent");
-        record.referer = field("referer");
-        record.encryption = self.side.encryption.cloned();
-        record.route = Arc::clone(route);
+        record.trace = self.trace.map(|trace| trace.id);
+        record.span = self.trace.and_then(|trace| trace.exported());
+        let in_full = record.span.is_some() || self.side.worker.shared.logs_all();
+        record.texts = Texts::of(Texted {
+            method: self.facts.method.as_bytes(),
+            host: if in_full { self.facts.authority.as_bytes() } else { b"" },
+            uri: self.facts.target,
+            user_agent: self.field("user-agent"),
+            referer: self.field("referer"),
+        });
+        if in_full {
+            record.encryption = self.side.encryption.cloned();
+            record.route = Arc::clone(route);
+        }
         record
+    }
+
+    fn field(&self, name: &str) -> &[u8] {
+        let field = self.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name));
+        field.map_or(b"", |h| h.value)
     }
 
     /// The answer of a route that asks no server.

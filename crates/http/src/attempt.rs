@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    cell::Cell,
     future::{Future, poll_fn},
     pin::pin,
     sync::Arc,
@@ -60,6 +61,8 @@ pub(crate) struct Try<'t> {
     /// A kept connection has failed already: take a new one.
     pub(crate) fresh: bool,
     pub(crate) began: Instant,
+    /// How long it took to have a connection, if a new one was made.
+    pub(crate) connected: &'t Cell<Option<Duration>>,
 }
 
 impl Try<'_> {
@@ -106,7 +109,10 @@ pub(crate) async fn attempt(
     let (mut upstream, reused) = match if fresh || introduces { None } else { kept() } {
         Some(upstream) => (upstream, true),
         None => match Box::pin(open(client, &this)).await {
-            Ok(upstream) => (upstream, false),
+            Ok(upstream) => {
+                this.connected.set(Some(this.began.elapsed()));
+                (upstream, false)
+            }
             Err(tried) => return tried,
         },
     };

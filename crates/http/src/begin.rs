@@ -161,7 +161,7 @@ pub(crate) fn unreadable(
     let id = worker.request_id();
     let series = worker.series(side.listener, &no_route(), worker.shared.table.nowhere());
     let record = worker.shared.access.as_ref().map(|_| {
-        let record = Record::new(&side.listener.live.name, side.from.peer.ip(), id.as_str());
+        let record = Record::new(&side.listener.live.name, side.from.peer.ip(), id);
         Box::new(Record { encryption: side.encryption.cloned(), ..record })
     });
     Refused {

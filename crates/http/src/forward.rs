@@ -1,7 +1,10 @@
 //! A request between its head and its answer: tries at servers until one answers, and the account
 //! of them.
 
+mod account;
+
 use std::{
+    cell::Cell,
     future::poll_fn,
     sync::Arc,
     task::{Context, Poll},
@@ -10,7 +13,7 @@ use std::{
 
 use tidegate_h1::Conn;
 use tidegate_net::{Socket, coarse_millis};
-use tidegate_table::{Ask, Attempt, Lease, NoServer, Pick, Pool, PoolLive};
+use tidegate_table::{Ask, Attempt, NoServer, Pick, Pool, PoolLive};
 use tidegate_tunnel::{Kind, Start};
 use tidegate_worker::{Line, Opened};
 
@@ -24,6 +27,8 @@ use crate::{
     replay::Replay,
     turn::{Turn, after_refusal},
 };
+
+use account::Newest;
 
 /// nginx's code for a client that left before its answer.
 const CLIENT_GONE: u16 = 499;
@@ -46,12 +51,16 @@ pub(crate) struct Forwarding<'c> {
     last: Option<(Arc<PoolLive>, Failure)>,
     /// Its server's kept connection was dead.
     fresh: bool,
+    /// The newest try.
+    newest: Newest,
 }
 
 impl<'c> Forwarding<'c> {
     pub(crate) fn new(client: Client<'c>, job: Box<Job>, now: Option<Instant>) -> Self {
         let replay = Replay::new(&client.side.worker.shared.replay, job.replay_limit());
-        Self { client, job, now, tries: Tries::default(), replay, last: None, fresh: false }
+        let newest = Newest { began: job.seen.started, connected: None, span: None };
+        let tries = Tries::default();
+        Self { client, job, now, tries, replay, last: None, fresh: false, newest }
     }
 
     pub(crate) async fn run(&mut self) -> Turn {
@@ -100,6 +109,8 @@ impl<'c> Forwarding<'c> {
         let began = self.now.take().unwrap_or_else(Instant::now);
         self.tries.began.get_or_insert(began);
         self.tries.count += 1;
+        let span = self.tell_span();
+        let connected = Cell::new(None);
         let going = Going {
             worker: self.client.side.worker,
             pool,
@@ -109,8 +120,11 @@ impl<'c> Forwarding<'c> {
             next: self.job.next(pool),
             repeatable: self.job.repeatable,
         };
-        let this = Try { job: &self.job, pool, pick, going, fresh: self.fresh, began };
-        attempt(&mut self.client, this, &mut self.replay).await
+        let (job, fresh, cell) = (&self.job, self.fresh, &connected);
+        let this = Try { job, pool, pick, going, fresh, began, connected: cell };
+        let tried = attempt(&mut self.client, this, &mut self.replay).await;
+        self.newest = Newest { began, connected: connected.get(), span };
+        tried
     }
 
     /// Every try picks from the newest snapshot; `false` when the pool is no longer there.
@@ -176,6 +190,7 @@ impl<'c> Forwarding<'c> {
     }
 
     fn answered(&mut self, pool: &Pool, pick: &Pick<'_>, answered: Answered) -> Next {
+        self.now = answered.ended;
         self.has_answered(pool, pick, answered.status >= 500);
         self.note(pick, Attempt::Answered);
         self.passed(pool, pick, answered);
@@ -195,19 +210,6 @@ impl<'c> Forwarding<'c> {
             self.client.conn.end.reset_on_close(true);
         }
         Next::Turn(Turn::Cut)
-    }
-
-    fn passed(&mut self, pool: &Pool, pick: &Pick<'_>, answered: Answered) {
-        let worker = self.client.side.worker.index;
-        pick.server.state.cells.of(worker).codes.count(answered.status);
-        let micros = u64::try_from(answered.after.as_micros()).unwrap_or(u64::MAX);
-        pick.server.state.latency.observe(micros, coarse_millis());
-        pool.live.cells.of(worker).upstream_seconds.observe(answered.after);
-        if let Some(record) = &mut self.job.seen.record {
-            record.upstream_duration = Some(answered.after);
-        }
-        self.now = answered.ended;
-        self.account(pool, answered.status, answered.received, answered.bytes);
     }
 
     fn failed(&mut self, pool: &Pool, pick: &Pick<'_>, failure: Failure) -> Next {
@@ -322,10 +324,7 @@ impl<'c> Forwarding<'c> {
         self.job.seen.series.of(worker).count(101);
         let length = head.len();
         head.append(&mut server.take_ahead());
-        let mut record = self.job.seen.record.take();
-        if let Some(record) = &mut record {
-            record.status = 101;
-        }
+        let record = self.tunnel_record();
         let tunnel = &pool.upstream.tunnel;
         Next::Turn(Turn::Tunnel(Box::new(Opened {
             kind,
@@ -378,41 +377,9 @@ impl<'c> Forwarding<'c> {
             Box::pin(answer::send(side.worker, self.client.conn, side.timer, limit, answer, &id))
                 .await;
         let pool = Arc::clone(&self.job.pool);
+        self.now = None;
         self.account(&pool, status, 0, sent.unwrap_or_default());
         after_refusal(sent.is_some(), keep_alive, status)
-    }
-
-    fn account(&mut self, pool: &Pool, status: u16, received: u64, sent: u64) {
-        let side = self.client.side;
-        let now = self.now.take().unwrap_or_else(Instant::now);
-        let took = now.saturating_duration_since(self.job.seen.started);
-        pool.live.cells.of(side.worker.index).request_seconds.observe(took);
-        if let Some(record) = &mut self.job.seen.record {
-            record.upstream = pool.name.to_string();
-        }
-        self.job.seen.account(&side, status, received, sent);
-    }
-
-    fn note(&mut self, pick: &Pick<'_>, outcome: Attempt) {
-        let cells = pick.server.state.cells.of(self.client.side.worker.index);
-        cells.attempt(outcome).add(1);
-        self.note_record(&pick.lease, outcome);
-    }
-
-    fn note_record(&mut self, lease: &Lease, outcome: Attempt) {
-        let pool = &self.job.pool.name;
-        if let Some(record) = &mut self.job.seen.record {
-            record.upstream = pool.to_string();
-            record.attempts.push((Arc::clone(lease.state().label()), outcome.label()));
-        }
-    }
-
-    fn log(&self, pick: &Pick<'_>, failure: &Failure, what: &'static str) {
-        if self.client.side.worker.may_log(Line::Failure) {
-            let (server, cause) = (&**pick.lease.state().label(), failure.cause.label());
-            let (request, reason) = (self.job.seen.id.as_str(), &*failure.reason);
-            tracing::warn!(upstream = %self.job.pool.name, server, cause, reason, then = failure.then(), request, "{what}");
-        }
     }
 }
 

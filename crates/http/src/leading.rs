@@ -84,13 +84,14 @@ impl<'l> Led<'l, '_> {
     }
 
     fn head(&self, pool: &Pool, upgrade: Option<&str>) -> Result<ServerHead, Box<Refused>> {
-        let Asked { side, facts, headers, source, trusted, id, .. } = self.asked;
+        let Asked { side, facts, headers, source, trusted, id, trace, .. } = self.asked;
         let told = Told {
             peer: side.from.peer.ip(),
             trusted: *trusted,
             id,
             scheme: side.scheme(),
             upgrade,
+            trace: trace.as_ref().and_then(|trace| trace.part.as_ref()),
         };
         let host = self.host(pool);
         if host.split(SERVER_MARK).any(|text| !is_field_value_ok(text.as_bytes())) {

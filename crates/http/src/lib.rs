@@ -26,6 +26,7 @@ mod replay;
 mod said;
 mod sending;
 mod sticky;
+mod trace;
 mod turn;
 mod variables;
 

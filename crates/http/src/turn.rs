@@ -3,7 +3,7 @@
 use std::{
     future::poll_fn,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tidegate_h1::HeadError;
@@ -140,15 +140,27 @@ impl Refused {
 }
 
 impl Seen {
-    /// Counts the request and hands its record to the access log.
+    /// Counts a request that is over now and hands over its record.
     pub(crate) fn account(&mut self, side: &Side<'_>, status: u16, received: u64, sent: u64) {
+        let took = self.started.elapsed();
+        self.settle(side, status, (received, sent), took);
+    }
+
+    /// The same, for one that took so long.
+    pub(crate) fn settle(
+        &mut self,
+        side: &Side<'_>,
+        status: u16,
+        (received, sent): (u64, u64),
+        took: Duration,
+    ) {
         self.series.of(side.worker.index).count(status);
-        if let (Some(mut record), Some(log)) = (self.record.take(), &side.worker.shared.access) {
+        if let Some(mut record) = self.record.take() {
             record.status = status;
             record.bytes_received = received;
             record.bytes_sent = sent;
-            record.duration = self.started.elapsed();
-            log.write(record);
+            record.duration = took;
+            side.worker.shared.keep(record);
         }
     }
 }

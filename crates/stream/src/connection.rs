@@ -154,9 +154,9 @@ impl Client {
         if let Some(record) = self.record() {
             record.status = status;
         }
-        if let (Some(mut record), Some(log)) = (self.record.take(), &self.worker.shared.access) {
+        if let Some(mut record) = self.record.take() {
             record.duration = self.started.elapsed();
-            log.write(record);
+            self.worker.shared.keep(record);
         }
     }
 
@@ -171,7 +171,7 @@ impl Client {
         self.worker.shared.access.as_ref()?;
         let record = self.record.get_or_insert_with(|| {
             let (listener, ip) = (&self.listener.live.name, self.from.peer.ip());
-            let mut record = Record::new(listener, ip, self.id.as_str());
+            let mut record = Record::new(listener, ip, self.id);
             record.protocol = "TCP";
             record.encryption = self.encryption.clone();
             Box::new(record)

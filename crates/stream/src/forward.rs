@@ -7,7 +7,7 @@ use tidegate_model::Name;
 use tidegate_net::{ConnectError, Socket, coarse_millis};
 use tidegate_table::{Ask, Attempt, NoServer, Pick, Pool};
 use tidegate_tunnel::{Kind, Start};
-use tidegate_worker::{Ends, Line, Opened, announce, carry, dial, secure, unconnected};
+use tidegate_worker::{Attempted, Ends, Line, Opened, announce, carry, dial, secure, unconnected};
 
 use crate::{
     connection::Client,
@@ -21,6 +21,8 @@ const BAD_GATEWAY: u16 = 502;
 pub(crate) struct Forwarding {
     client: Client,
     tries: Tries,
+    /// When the running try did.
+    began: Instant,
 }
 
 /// How a try ended.
@@ -34,7 +36,7 @@ enum Tried {
 
 impl Forwarding {
     pub(crate) fn new(client: Client) -> Self {
-        Self { client, tries: Tries::default() }
+        Self { began: client.started, client, tries: Tries::default() }
     }
 
     /// Leads the client to a server of that pool, or closes its connection.
@@ -51,6 +53,7 @@ impl Forwarding {
                 Ok(pick) => pick,
                 Err(none) => return self.nobody(&pool, none),
             };
+            self.began = Instant::now();
             match self.attempt(&pool, &pick).await {
                 Tried::Connected(server) => return self.carry(&pool, pick, server),
                 Tried::Failed(error) => {
@@ -91,7 +94,6 @@ impl Forwarding {
     async fn attempt(&self, pool: &Pool, pick: &Pick<'_>) -> Tried {
         let Client { worker, timer, socket, from, .. } = &self.client;
         let state = pick.lease.state();
-        let began = Instant::now();
         let limit = pool.upstream.connect_timeout.as_duration();
         let dialing = dial(worker, pool, pick.server, timer, limit);
         let mut server = match unless_broken(socket, dialing).await {
@@ -102,7 +104,7 @@ impl Forwarding {
         if state.is_gone() {
             return Tried::Left;
         }
-        let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let took = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
         state.latency.observe(took, coarse_millis());
         let ends = from.addresses(socket);
         if let Err(error) = announce(pool, &mut server, ends.as_ref(), timer, limit).await {
@@ -192,7 +194,7 @@ impl Forwarding {
         }
         let nowhere = Arc::clone(worker.shared.table.nowhere());
         if let (Some(record), Some(pool)) = (self.client.record(), pool) {
-            record.upstream = pool.name.to_string();
+            record.upstream = Some(pool.name.clone());
         }
         self.client.account(pool.map_or(&nowhere, |pool| &pool.live), BAD_GATEWAY);
     }
@@ -200,9 +202,17 @@ impl Forwarding {
     fn note(&mut self, pool: &Pool, pick: &Pick<'_>, outcome: Attempt) {
         let cells = pick.server.state.cells.of(self.client.worker.index);
         cells.attempt(outcome).add(1);
+        let (took, after) = (self.began.elapsed(), self.began - self.client.started);
         if let Some(record) = self.client.record() {
-            record.upstream = pool.name.to_string();
-            record.attempts.push((Arc::clone(pick.lease.state().label()), outcome.label()));
+            record.upstream = Some(pool.name.clone());
+            record.attempts.push(Attempted {
+                server: Arc::clone(pick.lease.state().label()),
+                outcome: outcome.label(),
+                after,
+                took: Some(took),
+                connect: (outcome == Attempt::Answered).then_some(took),
+                span: None,
+            });
         }
     }
 

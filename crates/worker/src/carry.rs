@@ -144,13 +144,13 @@ impl Drop for Running {
         self.worker.shared.tunnels.leave(self.worker.index, self.place);
         self.lease.state().cells.of(self.worker.index).close(cause).add(1);
         self.open.ledger().close(cause, &self.pump.account());
-        if let (Some(account), Some(log)) = (self.log.take(), &self.worker.shared.access) {
+        if let Some(account) = self.log.take() {
             let (mut record, started) = *account;
             [record.bytes_sent, record.bytes_received] = self.counted;
             record.duration = started.elapsed();
             record.close = Some(cause.label());
             record.close_by = self.pump.why().and_then(tidegate_tunnel::Why::number);
-            log.write(Box::new(record));
+            self.worker.shared.keep(Box::new(record));
         }
     }
 }

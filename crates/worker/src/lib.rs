@@ -16,10 +16,11 @@ mod memory;
 mod opening;
 mod room;
 mod secure;
+mod traces;
 mod turns;
 mod worker;
 
-pub use access::{AccessLog, Format, MAX_TEXT, Record};
+pub use access::{AccessLog, Attempted, Attempts, Format, Record, Said, SpanIds, Texts};
 pub use carry::{Ends, Opened, carry};
 pub use dial::{announce, dial, secure, share, unconnected};
 pub use door::{Door, Service, Stay};
@@ -34,4 +35,5 @@ pub use memory::ReplayMemory;
 pub use opening::{Introduction, Opening, Unopened, introduce};
 pub use room::Room;
 pub use secure::{Encryption, Handshake, Securing, Unsecured};
+pub use traces::{Exported, Traces};
 pub use worker::{Line, Shared, Totals, Worker, no_route};

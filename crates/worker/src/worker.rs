@@ -18,12 +18,13 @@ use tidegate_table::{PoolLive, Reader, Series, Snapshot, Table};
 use tidegate_tunnel::Register;
 
 use crate::{
-    access::AccessLog,
+    access::{AccessLog, Format, Record},
     door::Stay,
     identity::RequestId,
     listener::{Listener, ListenerLive},
     memory::ReplayMemory,
     room::Room,
+    traces::Traces,
     turns::Turns,
 };
 
@@ -53,12 +54,39 @@ pub struct Shared {
     pub room: Room,
     pub totals: PerWorker<Totals>,
     pub access: Option<AccessLog>,
+    /// Where spans of requests go; `None`: Tidegate takes no part in traces.
+    pub traces: Option<Traces>,
     /// For bodies that may have to be sent again.
     pub replay: Arc<ReplayMemory>,
     /// Every tunnel that is open.
     pub tunnels: Arc<Register>,
     /// Who asks the checks about a server that failed a request.
     pub suspects: Suspects,
+}
+
+impl Shared {
+    /// Whether a request is written down in full, and not only what nginx's form of it takes.
+    pub fn logs_all(&self) -> bool {
+        self.access.as_ref().is_some_and(|log| log.format() == Format::Json)
+    }
+
+    /// Hands over what became of a request, to the access log and to be exported.
+    pub fn keep(&self, mut record: Box<Record>) {
+        self.export(&mut record);
+        if let Some(log) = &self.access {
+            log.write(record);
+        }
+    }
+
+    /// Exports a request's span, if it is to be, as the record has it now.
+    pub fn export(&self, record: &mut Record) {
+        if let Some(traces) = &self.traces
+            && record.span.is_some()
+        {
+            traces.export(Box::new(record.clone()));
+            record.span = None;
+        }
+    }
 }
 
 /// The label of what reached no route: one for the whole process, for it is a key.

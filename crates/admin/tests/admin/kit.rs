@@ -246,6 +246,10 @@ impl Totals for Idle {
         0
     }
 
+    fn spans(&self) -> Option<tidegate_admin::SpanTotals> {
+        Some(tidegate_admin::SpanTotals { exported: 7, dropped: 1 })
+    }
+
     fn log_lines_dropped(&self) -> u64 {
         0
     }

@@ -5,8 +5,12 @@ use httparse::Header;
 use tidegate_h1::HeadWriter;
 use tidegate_wire::{Body, Facts, is_hop_by_hop, named_by_connection, upgrade_tokens};
 
-use super::told::{Forwarded, Told, tell};
-use crate::{filled::Filled, head::marked, lines::Lines};
+use super::told::{Forwarded, Told, tell, tell_trace};
+use crate::{
+    filled::Filled,
+    head::{Marks, marked},
+    lines::Lines,
+};
 
 /// How a request goes on.
 #[derive(Clone, Copy)]
@@ -18,8 +22,8 @@ pub(crate) struct Outgoing<'r> {
     pub(crate) edits: Option<&'r Filled>,
 }
 
-/// Writes the request for the server and answers where the server's name belongs in it. `source` is
-/// what the head was read from.
+/// Writes the request for the server and answers what belongs where in it. `source` is what the head
+/// was read from.
 pub(crate) fn request(
     out: &mut Vec<u8>,
     source: &[u8],
@@ -27,18 +31,19 @@ pub(crate) fn request(
     headers: &[Header<'_>],
     told: &Told<'_>,
     outgoing: Outgoing<'_>,
-) -> Vec<usize> {
-    let mut marks = Vec::new();
+) -> Marks {
+    let mut marks = Marks::default();
     let mut head = HeadWriter::request(out, facts.method, outgoing.target);
-    marked(&mut head, &mut marks, "Host", outgoing.host);
+    marked(&mut head, &mut marks.server, "Host", outgoing.host);
     let forwarded = match outgoing.edits {
         None => copy(&mut head, source, facts, headers, told, |_| false),
         Some(edits) => copy(&mut head, source, facts, headers, told, |name| edits.take(name)),
     };
     framing(&mut head, facts);
     tell(&mut head, facts, headers, told, &forwarded, outgoing.edits);
+    marks.span = told.trace.and_then(|part| tell_trace(&mut head, part, outgoing.edits));
     if let Some(edits) = outgoing.edits {
-        edits.write_marked(&mut head, &mut marks);
+        edits.write_marked(&mut head, &mut marks.server);
     }
     if let Some(tokens) = told.upgrade {
         head.field("Connection", b"Upgrade");
@@ -62,6 +67,7 @@ fn copy(
     for field in headers {
         match own(field.name) {
             _ if dropped(field.name) || is_double(field.name, &dropped) => (),
+            _ if told.trace.is_some_and(|part| part.takes(field.name)) => (),
             Own::Not if is_hop_by_hop(field.name) => (),
             Own::Not if facts.connection_names && named_by_connection(headers, field.name) => (),
             Own::Not => lines.pass(head, field),
@@ -156,12 +162,17 @@ pub(crate) fn allowed_upgrade(
 
 #[cfg(test)]
 mod tests {
-    use tidegate_wire::judge_request;
-    use tidegate_worker::RequestId;
+    use tidegate_wire::{TraceParent, judge_request};
+    use tidegate_worker::{RequestId, SpanIds};
 
     use super::*;
+    use crate::trace::Part;
 
     fn forwarded(head: &str, trusted: bool, upgrade: &[&str]) -> String {
+        traced(head, trusted, upgrade, None)
+    }
+
+    fn traced(head: &str, trusted: bool, upgrade: &[&str], trace: Option<&Part>) -> String {
         let mut storage = [httparse::EMPTY_HEADER; 32];
         let mut request_head = httparse::Request::new(&mut storage);
         assert!(request_head.parse(head.as_bytes()).expect("it parses").is_complete());
@@ -175,13 +186,18 @@ mod tests {
             id: &id,
             scheme: "http",
             upgrade: tokens.as_deref(),
+            trace,
         };
         let mut out = Vec::new();
         let outgoing = Outgoing { target: facts.target, host: "s", edits: None };
         let marks =
             request(&mut out, head.as_bytes(), &facts, request_head.headers, &told, outgoing);
-        assert!(marks.is_empty());
+        assert!(marks.server.is_empty());
         let text = String::from_utf8(out).expect("text");
+        if let Some(at) = marks.span {
+            let told = trace.expect("a part").told.text();
+            assert_eq!(text[at..at + 16], told[TraceParent::PARENT]);
+        }
         let (line, rest) = text.split_once("Host: s\r\n").expect("a Host");
         assert!(line.ends_with("HTTP/1.1\r\n"));
         rest.to_owned()
@@ -222,5 +238,20 @@ mod tests {
         assert_eq!(forwarded(post, false, &[]), format!("Content-Length: 7\r\n{TOLD}\r\n"));
         let options = "OPTIONS * HTTP/1.1\r\nHost: h\r\nMax-Forwards: 3\r\n\r\n";
         assert_eq!(forwarded(options, false, &[]), format!("Max-Forwards: 2\r\n{TOLD}\r\n"));
+    }
+
+    #[test]
+    fn what_is_said_of_a_trace_passes_unless_we_take_part() {
+        let head = "GET / HTTP/1.1\r\nHost: h\r\nTraceparent: x\r\nTracestate: y\r\n\r\n";
+        let untouched = format!("Traceparent: x\r\nTracestate: y\r\n{TOLD}\r\n");
+        assert_eq!(forwarded(head, false, &[]), untouched);
+        let text = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let told = TraceParent::parse(text.as_bytes()).expect("it is valid");
+        let span = SpanIds { id: told.parent, parent: Some(told.parent) };
+        let joined = traced(head, false, &[], Some(&Part { span, told }));
+        assert_eq!(joined, format!("Tracestate: y\r\n{TOLD}traceparent: {text}\r\n\r\n"));
+        let span = SpanIds { parent: None, ..span };
+        let begun = traced(head, false, &[], Some(&Part { span, told }));
+        assert_eq!(begun, format!("{TOLD}traceparent: {text}\r\n\r\n"));
     }
 }

@@ -4,10 +4,10 @@ use std::{io::Write as _, net::IpAddr};
 
 use httparse::Header;
 use tidegate_h1::HeadWriter;
-use tidegate_wire::Facts;
+use tidegate_wire::{Facts, TraceParent};
 use tidegate_worker::RequestId;
 
-use crate::filled::Filled;
+use crate::{filled::Filled, trace::Part};
 
 /// What is told to the server about the client.
 pub(crate) struct Told<'r> {
@@ -19,6 +19,8 @@ pub(crate) struct Told<'r> {
     pub(crate) scheme: &'static str,
     /// Upgrade tokens that go on, if any.
     pub(crate) upgrade: Option<&'r str>,
+    /// `None`: what the client says of its trace goes on.
+    pub(crate) trace: Option<&'r Part>,
 }
 
 /// What a trusted proxy said already.
@@ -67,6 +69,22 @@ pub(super) fn tell(
     if ours("X-Request-Id") {
         head.field("X-Request-Id", told.id.as_str().as_bytes());
     }
+}
+
+/// Tells the server which trace this belongs to. Where the span's digits begin; `None`: the route says
+/// something else.
+pub(super) fn tell_trace(
+    head: &mut HeadWriter<'_>,
+    part: &Part,
+    edits: Option<&Filled>,
+) -> Option<usize> {
+    const NAME: &str = "traceparent";
+    if edits.is_some_and(|edits| edits.take(NAME)) {
+        return None;
+    }
+    let value = head.position() + NAME.len() + 2;
+    head.field(NAME, part.told.text().as_bytes());
+    Some(value + TraceParent::PARENT.start)
 }
 
 /// The addresses that a request came through, the peer's the last.

@@ -199,14 +199,14 @@ impl Engine {
         let took = u64::try_from(link.began.elapsed().as_micros()).unwrap_or(u64::MAX);
         state.latency.observe(took, now);
         state.cells.of(self.worker.index).attempt(Attempt::Answered).add(1);
-        session.note(self.settings.upstream.as_str(), state, Attempt::Answered);
+        session.note(&self.settings.upstream, state, Attempt::Answered);
         self.is_well(link);
     }
 
     /// A server has failed a session. Whether that goes on to another one.
     fn failed(&self, session: &Session, state: &ServerState, cause: Attempt, reason: &str) -> bool {
         state.cells.of(self.worker.index).attempt(cause).add(1);
-        session.note(self.settings.upstream.as_str(), state, cause);
+        session.note(&self.settings.upstream, state, cause);
         let Some(pool) = self.newest_pool() else { return false };
         let mut out = false;
         if let Some(server) = pool.servers.iter().find(|one| one.state.id() == state.id()) {
@@ -284,9 +284,8 @@ impl Engine {
         }
         let series = self.worker.series(&self.listener, &no_route(), &session.pool.borrow());
         series.of(self.worker.index).count(status);
-        if let (Some(record), Some(log)) = (session.close(end, status), &self.worker.shared.access)
-        {
-            log.write(record);
+        if let Some(record) = session.close(end, status) {
+            self.worker.shared.keep(record);
         }
     }
 

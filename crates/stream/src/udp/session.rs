@@ -8,9 +8,10 @@ use std::{
     time::Instant,
 };
 
+use tidegate_model::Name;
 use tidegate_net::{Way, coarse_millis};
 use tidegate_table::{Attempt, PoolLive, ServerState};
-use tidegate_worker::{Listener, Open, Record, RequestId, Worker};
+use tidegate_worker::{Attempted, Listener, Open, Record, RequestId, Worker};
 
 use super::{link::Link, unanswered::Unanswered};
 use crate::going::Tries;
@@ -65,7 +66,7 @@ impl Session {
         let id = worker.request_id();
         let record = worker.shared.access.as_ref().map(|_| {
             let client = Some(way.client.ip());
-            let mut record = Box::new(Record::new(&listener.live.name, client, id.as_str()));
+            let mut record = Box::new(Record::new(&listener.live.name, client, id));
             record.protocol = "UDP";
             record
         });
@@ -136,10 +137,17 @@ impl Session {
         each > 0 && self.to_client.get().0 >= expected
     }
 
-    pub(super) fn note(&self, pool: &str, server: &ServerState, outcome: Attempt) {
+    pub(super) fn note(&self, pool: &Name, server: &ServerState, outcome: Attempt) {
         if let Some(record) = self.record.borrow_mut().as_mut() {
-            record.upstream = pool.into();
-            record.attempts.push((Arc::clone(server.label()), outcome.label()));
+            record.upstream = Some(pool.clone());
+            record.attempts.push(Attempted {
+                server: Arc::clone(server.label()),
+                outcome: outcome.label(),
+                after: self.started.elapsed(),
+                took: None,
+                connect: None,
+                span: None,
+            });
         }
     }
 
