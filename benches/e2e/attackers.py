@@ -7,7 +7,8 @@ comes again. KIND is
 * `bodies`: a POST whose body comes like that, of every second one not at all after its first bytes;
 * `reads`: a request for a large answer, of which a few bytes are read a second;
 * `hellos`: half a ClientHello, or a whole one whose sender then says nothing (no CA);
-* `idle`: nothing at all.
+* `idle`: nothing at all;
+* one of `floods`: what a hostile client of HTTP/2 says, all of it at once.
 
 It says `{"open": n}` once all have come. On `report` it says what became of them since the last report:
 how many were open, came, could not connect, were ended by the other side and after how many seconds, with which
@@ -24,6 +25,7 @@ import ssl
 import sys
 import time
 
+import floods
 from hold import address
 from poller import READ, WRITE, Poller, commands
 
@@ -33,7 +35,8 @@ FEW, RECEIVE_BUFFER = 16, 4096
 ENDLESS_HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 POST = b"POST /in HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\nabc"
 LARGE = b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n"
-BEGINNINGS = {"heads": ENDLESS_HEAD, "bodies": POST, "reads": LARGE, "hellos": b"", "idle": b""}
+BEGINNINGS = {"heads": ENDLESS_HEAD, "bodies": POST, "reads": LARGE, "hellos": b"", "idle": b"",
+              **floods.ALL}
 DRIPS = ("heads", "bodies")
 
 
@@ -92,6 +95,7 @@ class Attacker:
         return not self.silent and self.sock.fileno() >= 0
 
     def _send(self, data: bytes) -> None:
+        """What does not fit is not said: a flood is long enough without its end."""
         try:
             self.sock.send(data)
         except (BlockingIOError, ssl.SSLWantWriteError):

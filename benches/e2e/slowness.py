@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import floods
 from kernel import pss_kib
 
 SLOWER, MARGIN_S = 2.0, 2.5
@@ -13,8 +14,8 @@ GROWN, GROWN_MIB, PATIENCE_S = 1.10, 32, 60
 KERNEL_MIB = 64
 PAGE = os.sysconf("SC_PAGE_SIZE")
 ADMIN_S, NEWCOMER_S = 2.0, 5.0
-ENDED = {"heads": 1.0, "hellos": 1.0, "reads": 1.0, "bodies": 0.5}
-"""The share of each kind that its deadline ends; of bodies those that stop."""
+ENDED = {"heads": 1.0, "hellos": 1.0, "reads": 1.0, "bodies": 0.5, **dict.fromkeys(floods.ALL, 1.0)}
+"""The share of each kind that its deadline ends, or what it does; of bodies those that stop."""
 
 
 @dataclass
