@@ -22,12 +22,9 @@ const MAX_TRAILERS: usize = 8 * 1024;
 
 const MAX_TRAILER_FIELDS: usize = 32;
 
-/// After so much of a body the others on its worker have their turn. Thousands may begin at once,
-/// each with megabytes that its server has ready and the kernel would take.
-const TURN: usize = 1 << 20;
-
-/// A body that is transformed costs far more than one that is passed on.
-const TRANSFORMED_TURN: usize = 256 * 1024;
+/// After so much of a body the others on its worker have their turn. Hundreds may begin at once, and
+/// whoever asks for little must not wait until each of them has filled its socket.
+const TURN: usize = 256 * 1024;
 
 /// How a body is framed where it comes from.
 #[derive(Debug)]
@@ -194,7 +191,6 @@ impl Flow {
         scratch: &Scratch,
         mut seen: impl FnMut(&[u8]),
     ) -> Poll<Result<(), FlowError>> {
-        let most = if self.transform.is_some() { TRANSFORMED_TURN } else { TURN };
         let mut turn = 0;
         loop {
             // What lies ready goes out together with what is pending, a head above all.
@@ -225,7 +221,7 @@ impl Flow {
                     self.moves += 1;
                     self.take_read(cx, &buffer[..read], source, sink, &mut seen)?;
                     turn += read;
-                    if turn >= most && !self.is_read() {
+                    if turn >= TURN && !self.is_read() {
                         cx.waker().wake_by_ref();
                         return self.wait_for(Waiting::Source);
                     }

@@ -18,8 +18,7 @@ use crate::tally::Tally;
 /// Length, type, flags and stream (RFC 9113 §4.1).
 const FRAME_HEAD: usize = 9;
 
-/// Bytes written that pay for one more frame: a client says one WINDOW_UPDATE for so many at most, or
-/// it says too many.
+/// Bytes written that pay for one more frame that carries nothing.
 const PAID: usize = 256;
 
 const DATA: u8 = 0;
@@ -27,6 +26,7 @@ const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
 const ACK: u8 = 1;
 const PADDED: u8 = 8;
 const PRIORITISED: u8 = 32;
@@ -51,8 +51,16 @@ struct Frames {
     have: usize,
     /// The highest stream that had a head; `None`: there has been no frame yet.
     last: Option<u32>,
-    /// So many bytes further on begins a block of trailers.
-    trailers: Option<usize>,
+    trailers: Option<Trailers>,
+}
+
+/// The beginning of a block of trailers.
+#[derive(Debug)]
+struct Trailers {
+    /// Bytes before it.
+    before: usize,
+    first: [u8; 3],
+    have: usize,
 }
 
 /// What the h2 crate lets pass and RFC 9113 does not: another first frame than SETTINGS (§3.4), trailers
@@ -118,7 +126,8 @@ impl Frames {
         if kind == HEADERS && stream <= last {
             let padded = usize::from(flags & PADDED != 0);
             let prioritised = if flags & PRIORITISED != 0 { 5 } else { 0 };
-            self.trailers = Some(padded + prioritised);
+            let before = padded + prioritised;
+            self.trailers = Some(Trailers { before, first: [0; 3], have: 0 });
         } else if kind == HEADERS {
             self.last = Some(stream);
         }
@@ -127,20 +136,32 @@ impl Frames {
     }
 
     fn look_at_trailers(&mut self, payload: &[u8]) -> Result<(), Malformed> {
-        let Some(at) = self.trailers else { return Ok(()) };
-        let Some(first) = payload.get(at) else {
-            self.trailers = (payload.len() < self.skip).then(|| at - payload.len());
+        let Some(trailers) = &mut self.trailers else { return Ok(()) };
+        let passed = trailers.before.min(payload.len());
+        trailers.before -= passed;
+        for byte in payload[passed..].iter().take(trailers.first.len() - trailers.have) {
+            trailers.first[trailers.have] = *byte;
+            trailers.have += 1;
+        }
+        if trailers.have < trailers.first.len() && payload.len() < self.skip {
             return Ok(());
-        };
+        }
+        let is_bad = is_pseudo(&trailers.first[..trailers.have]);
         self.trailers = None;
-        if is_pseudo(*first) { Err(Malformed) } else { Ok(()) }
+        if is_bad { Err(Malformed) } else { Ok(()) }
     }
 }
 
-/// Whether a field that begins so is a pseudo field of the static table (RFC 7541 §6, Appendix A), in
-/// each of the forms that a field may have.
-fn is_pseudo(first: u8) -> bool {
-    matches!(first, 0x81..=0x8e | 0x41..=0x4e | 0x11..=0x1e | 0x01..=0x0e)
+/// Whether a block begins with a pseudo field: one of the static table, in each of the forms that a field
+/// may have, or a name of its own (RFC 7541 §6, Appendix A), of which ':' is the first byte, or the
+/// first seven bits where it is compressed (Appendix B).
+fn is_pseudo(block: &[u8]) -> bool {
+    match block {
+        [0x81..=0x8e | 0x41..=0x4e | 0x11..=0x1e | 0x01..=0x0e, ..] => true,
+        [0x40 | 0x10 | 0x00, 0..=0x7f, b':', ..] => true,
+        [0x40 | 0x10 | 0x00, 0x80..=0xff, begin, ..] => begin >> 1 == 0x5c,
+        _ => false,
+    }
 }
 
 /// What a frame is worth. One that is cut short or out of place is for the h2 crate to refuse.
@@ -150,6 +171,8 @@ fn judge(kind: u8, flags: u8, length: usize, tally: &Tally) {
         HEADERS => tally.worked(2),
         RST_STREAM => tally.reset(),
         SETTINGS | PING if flags & ACK != 0 => (),
+        // Whoever reads little pieces, as gRPC does, says as many; they cost nothing to speak of.
+        WINDOW_UPDATE => (),
         _ => tally.idle_frame(),
     }
 }
@@ -263,6 +286,9 @@ mod tests {
         };
         assert!(trailers(5, &[0x40, 1, b'x', 1, b'y']));
         assert!(!trailers(5, &[0x42, 1, b'x']) && !trailers(5, &[0x82]));
+        assert!(
+            !trailers(5, b"\x00\x07:method\x01x") && !trailers(5, b"\x40\x85\xb9\x58\xd3\x3f\x01x")
+        );
         assert!(!trailers(5 | PADDED | PRIORITISED, &[0, 0, 0, 0, 0, 9, 0x82]));
         assert!(trailers(5 | PRIORITISED, &[0, 0, 0, 0, 0]) && trailers(5, &[]));
     }

@@ -14,7 +14,7 @@ use tidegate_limit::Held;
 use tidegate_model::{
     Name, Span,
     route::Policy,
-    upstream::{Condition, Next, TimeoutsSpec},
+    upstream::{Condition, Next, Protocol, TimeoutsSpec},
 };
 use tidegate_table::{Affinity, Pool, Series};
 use tidegate_wire::{Body, Refusal, Version, judge_request};
@@ -83,7 +83,10 @@ impl Job {
     /// How much of its body is kept for another try: nothing when none could follow anyway.
     pub(crate) fn replay_limit(&self) -> usize {
         let next = self.next(&self.pool);
-        let may_repeat = self.repeatable || next.on.contains(Condition::NonIdempotent);
+        // A server of HTTP/2 can say that it has not looked at a request: then any goes on.
+        let may_be_unseen = self.pool.upstream.protocol == Protocol::Http2;
+        let may_repeat =
+            self.repeatable || may_be_unseen || next.on.contains(Condition::NonIdempotent);
         let limit = next.replay_buffer.bytes();
         let fits = match self.body {
             Body::None => false,
