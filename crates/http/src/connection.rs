@@ -12,7 +12,6 @@ use tidegate_worker::{
 
 use crate::{
     answer,
-    multiplex::{Carrier, multiplex},
     opening::{Opened, opened},
     turn::{Turn, turn},
 };
@@ -77,25 +76,20 @@ async fn serve(
     let timer = worker.timers.timer();
     let settings = &listener.settings;
     let opens = settings.accept_proxy || settings.tls.is_some() || settings.h2c;
-    let opened = if opens {
-        match Box::pin(opened(&worker, &listener, socket, peer, &timer)).await {
+    let Opened { mut conn, from, encryption } = if opens {
+        match Box::pin(opened(&worker, &listener, socket, peer, &timer, &mut open)).await {
             Some(opened) => opened,
             None => return,
         }
     } else {
         let from = Introduction::of(peer);
-        Opened { conn: Conn::new(socket), from, encryption: None, http2: false }
+        Opened { conn: Conn::new(socket), from, encryption: None }
     };
-    let Opened { mut conn, from, encryption, http2 } = opened;
     if listener.settings.accept_proxy
         && let Err(full) = open.count_client(&listener, &from.peer)
     {
         let whom = (conn.end, from.peer);
         return Box::pin(turn_away(worker, listener, whom, full, open)).await;
-    }
-    if http2 {
-        let by = Carrier { worker, listener, from, encryption, open };
-        return Box::pin(multiplex(by, conn, timer)).await;
     }
     let mut patience = listener.settings.timeouts.header;
     loop {
@@ -197,7 +191,14 @@ async fn turn_away(
     }
 }
 
-fn count_full(worker: &Worker, listener: &Listener, peer: &Peer, full: Full, id: &RequestId) {
+/// Accounts for a client of which there are enough.
+pub(crate) fn count_full(
+    worker: &Worker,
+    listener: &Listener,
+    peer: &Peer,
+    full: Full,
+    id: &RequestId,
+) {
     if worker.may_log(Line::Refusal) {
         let (request, listener) = (id.as_str(), &*listener.live.name);
         tracing::info!(request, listener, %peer, reason = full.reason(), "connection refused");

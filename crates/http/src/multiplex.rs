@@ -32,6 +32,7 @@ pub(crate) struct Carrier {
     pub(crate) listener: Rc<Listener>,
     pub(crate) from: Introduction,
     pub(crate) encryption: Option<Arc<Encryption>>,
+    /// The connection's own is with whoever accepted it.
     pub(crate) open: Open,
 }
 
@@ -44,10 +45,10 @@ enum Event {
 }
 
 /// A connection while it lasts.
-struct Multiplexed {
+struct Multiplexed<'m> {
     by: Rc<Carrier>,
     serving: Serving,
-    timer: Timer,
+    timer: &'m Timer,
     /// The client was told that it ends.
     ending: bool,
     /// It was told that it asks too much.
@@ -55,8 +56,8 @@ struct Multiplexed {
 }
 
 /// Serves a connection to its end. The timer is set to the time that its beginning may take.
-pub(crate) async fn multiplex(by: Carrier, conn: Conn<Socket>, timer: Timer) {
-    let Some(serving) = begin(&by, conn, &timer).await else { return };
+pub(crate) async fn multiplex(by: Carrier, conn: Conn<Socket>, timer: &Timer) {
+    let Some(serving) = begin(&by, conn, timer).await else { return };
     let mut this = Multiplexed { by: Rc::new(by), serving, timer, ending: false, calming: false };
     this.run().await;
     let Multiplexed { by, serving, timer, .. } = this;
@@ -69,7 +70,7 @@ pub(crate) async fn multiplex(by: Carrier, conn: Conn<Socket>, timer: Timer) {
         }
     }
     if let Some(socket) = serving.into_socket() {
-        linger(&by.worker, Conn::new(socket), &timer, LINGER_SHORTLY).await;
+        linger(&by.worker, Conn::new(socket), timer, LINGER_SHORTLY).await;
     }
 }
 
@@ -91,7 +92,7 @@ async fn begin(by: &Carrier, mut conn: Conn<Socket>, timer: &Timer) -> Option<Se
     begun.await
 }
 
-impl Multiplexed {
+impl Multiplexed<'_> {
     async fn run(&mut self) {
         let by = Rc::clone(&self.by);
         let cells = &by.listener.live.cells.of(by.worker.index).http2;

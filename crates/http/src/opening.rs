@@ -7,12 +7,13 @@ use tidegate_h1::Conn;
 use tidegate_h2::PREFACE;
 use tidegate_net::{Peer, Socket, Timer};
 use tidegate_worker::{
-    Encryption, Introduction, Listener, Opening, Securing, Unsecured, Worker, introduce,
+    Encryption, Introduction, Listener, Open, Opening, Securing, Unsecured, Worker, introduce,
 };
 
 use crate::{
     answer, begin,
-    connection::{LINGER_SHORTLY, Side, linger},
+    connection::{LINGER_SHORTLY, Side, count_full, linger},
+    multiplex::{Carrier, multiplex},
 };
 
 /// A connection whose first request may come.
@@ -20,18 +21,18 @@ pub(crate) struct Opened {
     pub(crate) conn: Conn<Socket>,
     pub(crate) from: Introduction,
     pub(crate) encryption: Option<Arc<Encryption>>,
-    /// It speaks HTTP/2.
-    pub(crate) http2: bool,
 }
 
 /// Reads the PROXY header and shakes hands, whichever there has to be; `None` when that comes to
-/// nothing. All of it has the time of one head.
+/// nothing, or when it was a connection of HTTP/2, which is over then. All of the beginning has the time
+/// of one head.
 pub(crate) async fn opened(
     worker: &Rc<Worker>,
     listener: &Rc<Listener>,
     mut socket: Socket,
     peer: Peer,
     timer: &Timer,
+    open: &mut Open,
 ) -> Option<Opened> {
     let (started, mut opening) = (Instant::now(), Opening::default());
     let introduced = introduce(worker, listener, &mut socket, peer, timer, &mut opening).await;
@@ -53,14 +54,23 @@ pub(crate) async fn opened(
             && begins_http2(worker, listener, &mut socket, timer, &mut opening).await?;
         let mut conn = Conn::new(socket);
         conn.put_back(opening.into_bytes());
-        return Some(Opened { conn, from, encryption: None, http2 });
+        let opened = Opened { conn, from, encryption: None };
+        return if http2 {
+            opened.multiplexed(worker, listener, timer, open).await
+        } else {
+            Some(opened)
+        };
     };
     let securing = Securing { worker, listener, timer, peer: from.peer };
     match securing.run(server, socket, opening).await {
         Ok((socket, encryption)) => {
             let http2 = socket.tls().is_some_and(|facts| facts.http2);
-            let encryption = Some(encryption);
-            Some(Opened { conn: Conn::new(socket), from, encryption, http2 })
+            let opened = Opened { conn: Conn::new(socket), from, encryption: Some(encryption) };
+            if http2 {
+                opened.multiplexed(worker, listener, timer, open).await
+            } else {
+                Some(opened)
+            }
         }
         Err(Unsecured::Plain(socket, said)) => {
             let side =
@@ -69,6 +79,29 @@ pub(crate) async fn opened(
             None
         }
         Err(Unsecured::Over) => None,
+    }
+}
+
+impl Opened {
+    /// Serves it to its end: no request of HTTP/1 comes.
+    async fn multiplexed(
+        self,
+        worker: &Rc<Worker>,
+        listener: &Rc<Listener>,
+        timer: &Timer,
+        open: &mut Open,
+    ) -> Option<Self> {
+        let Self { conn, from, encryption } = self;
+        if listener.settings.accept_proxy
+            && let Err(full) = open.count_client(listener, &from.peer)
+        {
+            count_full(worker, listener, &from.peer, full, &worker.request_id());
+            return None;
+        }
+        let (worker, listener) = (Rc::clone(worker), Rc::clone(listener));
+        let by = Carrier { worker, listener, from, encryption, open: open.within() };
+        multiplex(by, conn, timer).await;
+        None
     }
 }
 

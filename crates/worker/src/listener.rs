@@ -142,7 +142,8 @@ pub struct Listener {
 #[derive(Debug)]
 pub struct Open {
     live: Arc<ListenerLive>,
-    worker: usize,
+    /// Narrow: every connection keeps room for it.
+    worker: u32,
     /// As one of its client's; in a box, for hardly any listener counts them.
     of_client: Option<Box<Held>>,
     /// One of many within a connection, which is counted itself.
@@ -221,6 +222,7 @@ impl Open {
         let cells = live.cells.of(worker);
         cells.accepted.add(1);
         cells.active.raise();
+        let worker = u32::try_from(worker).expect("there are not that many cores");
         Self { live, worker, of_client: None, is_within: false }
     }
 
@@ -251,7 +253,7 @@ impl Open {
     }
 
     fn refused(&self, full: Full) {
-        self.live.cells.of(self.worker).refused(full).add(1);
+        self.live.cells.of(self.worker as usize).refused(full).add(1);
     }
 
     pub(crate) fn live(&self) -> &ListenerLive {
@@ -259,7 +261,7 @@ impl Open {
     }
 
     pub(crate) fn ledger(&self) -> &Ledger {
-        &self.live.cells.of(self.worker).tunnels
+        &self.live.cells.of(self.worker as usize).tunnels
     }
 }
 
@@ -269,7 +271,7 @@ impl Drop for Open {
             return;
         }
         self.live.open.fetch_sub(1, Relaxed);
-        self.live.cells.of(self.worker).active.lower();
+        self.live.cells.of(self.worker as usize).active.lower();
     }
 }
 

@@ -175,5 +175,7 @@ fn a_proxy_header_stands_in_front() {
     // Without it nobody is spoken to.
     assert!(site.client().try_connect(site.edge.port("edge"), "a.test").is_err());
     let records = site.edge.records(3);
-    assert_eq!((&records[0]["client"], &records[2]["status"]), (&"192.0.2.7".into(), &400.into()));
+    let (refused, served): (Vec<_>, Vec<_>) = records.iter().partition(|one| one["status"] == 400);
+    assert_eq!((refused.len(), served.len()), (1, 2));
+    assert!(served.iter().all(|one| one["client"] == "192.0.2.7"));
 }
