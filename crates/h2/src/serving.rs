@@ -13,6 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use h2::{Reason, server};
+use http::{Method, Request};
 use tidegate_net::{Socket, Within};
 
 use crate::{
@@ -86,6 +87,10 @@ impl Serving {
         loop {
             self.calm();
             match self.connection.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, mut respond)))) if is_malformed(&request) => {
+                    self.tally.reset();
+                    respond.send_reset(Reason::PROTOCOL_ERROR);
+                }
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     self.tally.begin(self.streams);
                     let tally = Arc::clone(&self.tally);
@@ -134,4 +139,9 @@ impl Serving {
         drop(connection);
         Rc::into_inner(socket).map(RefCell::into_inner)
     }
+}
+
+/// The h2 crate lets a request without a path pass, if it has no authority either (RFC 9113 §8.3.1).
+fn is_malformed<B>(request: &Request<B>) -> bool {
+    request.method() != Method::CONNECT && request.uri().path().is_empty()
 }
