@@ -7,7 +7,7 @@ END_STREAM, END_HEADERS = 1, 4
 INITIAL_WINDOW = b"\0\4\0\0\0\0"
 STREAMS = 400
 """Of a flood: above what a client may have at once, and what it may reset."""
-OPEN_STREAMS = 100
+OPEN_STREAMS = 10
 REFERENCES = 20_000
 """To one field of 4,000 bytes: 80 MB of fields in 24 KB."""
 

@@ -22,6 +22,10 @@ use crate::{
 const LINGER: Duration = Duration::from_secs(5);
 const LINGER_IN_ALL: Duration = Duration::from_secs(30);
 
+/// After so many bytes the others on its worker have their turn: whoever is to be heard out may say
+/// megabytes.
+const LINGER_TURN: usize = 256 * 1024;
+
 /// Both, for a client that was given up because it was slow.
 pub(crate) const LINGER_SHORTLY: Duration = Duration::from_secs(1);
 
@@ -159,9 +163,17 @@ pub(crate) async fn linger(
             return timer.poll_expired(cx);
         }
         let mut lent = worker.scratch.lend();
+        let mut turn = 0;
         loop {
             match conn.end.poll_read(cx, &mut lent) {
-                Poll::Ready(Ok(read)) if read > 0 && coarse() < until => timer.set(between),
+                Poll::Ready(Ok(read)) if read > 0 && coarse() < until => {
+                    timer.set(between);
+                    turn += read;
+                    if turn >= LINGER_TURN {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending => return timer.poll_expired(cx),
             }
