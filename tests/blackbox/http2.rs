@@ -320,6 +320,27 @@ fn a_success_is_no_tunnel_when_one_was_asked_for() {
 }
 
 #[test]
+fn who_is_answered_early_is_heard_out() {
+    let origin = Origin::echo();
+    let route = "upstream = \"app\"\nmax_body = \"10\"";
+    let edge = Edge::new().route(route).pool("app", &[&origin]).listener("h2c = true").start();
+    let mut client = Http2::connect(edge.port("edge"));
+    client.frame(HEADERS, END_HEADERS, 1, &request("POST", "/", &[]));
+    client.frame(DATA, 0, 1, b"more than ten bytes");
+    let answer = client.answer(1);
+    assert_eq!((answer.status, answer.ended), (413, true));
+    client.frame(DATA, END_STREAM, 1, b"and more");
+    client.ask(3, &get(&[]));
+    // The stream it goes on with is not reset meanwhile.
+    while let Some(frame) = client.next() {
+        assert_ne!((frame.kind, frame.stream), (RST_STREAM, 1));
+        if frame.stream == 3 {
+            break;
+        }
+    }
+}
+
+#[test]
 fn a_connection_that_idles_is_told_to_leave() {
     let origin = Origin::named("one");
     let edge = edge(&origin).listener("[listener.timeouts]\nkeepalive = \"300ms\"").start();

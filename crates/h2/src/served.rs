@@ -179,7 +179,7 @@ impl Served {
 impl End for Served {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         // Who has asked for something has not left by saying nothing more, as it were in HTTP/1.
-        if self.incoming.is_over() && !self.is_tunnel() {
+        if self.incoming.is_over() && !self.is_tunnel() && !self.is_answered() {
             return self.poll_gone(cx).map_ok(|()| 0);
         }
         self.incoming.poll_read(cx, buffer)

@@ -160,8 +160,13 @@ async fn serve(by: Rc<Carrier>, stream: Box<dyn Within>) {
         encryption: by.encryption.as_ref(),
         http2: true,
     };
-    if let Turn::Tunnel(opened) = turn(Client { side, conn: &mut conn }).await {
-        let ends = Ends { client: conn.end, peer: by.from.peer, timer, open: by.open.within() };
-        carry(Rc::clone(&by.worker), ends, *opened);
+    match turn(Client { side, conn: &mut conn }).await {
+        Turn::Tunnel(opened) => {
+            let ends = Ends { client: conn.end, peer: by.from.peer, timer, open: by.open.within() };
+            carry(Rc::clone(&by.worker), ends, *opened);
+        }
+        // A reset of what it still sends, however friendly, makes some clients forget the answer.
+        Turn::Close | Turn::CloseSoon => linger(&by.worker, conn, &timer, LINGER_SHORTLY).await,
+        Turn::Next | Turn::Cut | Turn::Nothing => (),
     }
 }
