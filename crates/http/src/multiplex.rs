@@ -97,7 +97,7 @@ impl Multiplexed<'_> {
         let by = Rc::clone(&self.by);
         let cells = &by.listener.live.cells.of(by.worker.index).http2;
         cells.connections.add(1);
-        self.timer.set(by.listener.patience(by.listener.settings.timeouts.keepalive));
+        self.timer.set(by.listener.patience(self.keepalive()));
         self.timer.set_idle(Some(by.listener.group()));
         loop {
             match poll_fn(|cx| self.poll_event(cx)).await {
@@ -125,14 +125,19 @@ impl Multiplexed<'_> {
         self.timer.poll_expired(cx).map(|()| Event::Time)
     }
 
+    /// How long it may be without a stream. Where connections of HTTP/1 end after one request, this one
+    /// has to last for more all the same: the client may have sent several.
+    fn keepalive(&self) -> Duration {
+        self.by.listener.settings.timeouts.keepalive.max(FAREWELL)
+    }
+
     /// Whether it does, and until when.
     fn goes_on(&mut self) -> bool {
         let (listener, streams) = (&self.by.listener, self.serving.streams());
         if self.calming || (self.ending && streams == 0) {
             return false;
         }
-        let keepalive = listener.settings.timeouts.keepalive;
-        let idle = self.serving.idle();
+        let (keepalive, idle) = (self.keepalive(), self.serving.idle());
         if self.ending {
             self.timer.set(FAREWELL);
         } else if listener.is_closing() || (streams == 0 && idle >= keepalive) {
