@@ -238,9 +238,10 @@ fn socket_options_are_those_of_new_connections() {
     let local = client.inner().local_addr().unwrap().as_socket().unwrap();
     // The kernel's table of sockets: of the proxy's end, a keep-alive timer within seven seconds.
     let text = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let remote = format!("0100007F:{:04X}", local.port());
-    let row =
-        text.lines().find(|row| row.split_whitespace().nth(2) == Some(remote.as_str())).unwrap();
+    let ends = [edge.port("edge"), local].map(|end| format!("0100007F:{:04X}", end.port()));
+    let is_it =
+        |row: &&str| row.split_whitespace().skip(1).take(2).eq(ends.iter().map(String::as_str));
+    let row = text.lines().find(is_it).unwrap();
     let timer = row.split_whitespace().nth(5).unwrap();
     let (kind, left) = timer.split_once(':').unwrap();
     let left = u64::from_str_radix(left, 16).unwrap();
