@@ -12,9 +12,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{Reason, server};
+use h2::{Reason, ext::Protocol, server};
 use http::{Method, Request};
 use tidegate_net::{Socket, Within};
+use tidegate_wire::is_token;
 
 use crate::{
     meter::Metered,
@@ -141,7 +142,26 @@ impl Serving {
     }
 }
 
-/// The h2 crate lets a request without a path pass, if it has no authority either (RFC 9113 §8.3.1).
+/// What the h2 crate lets pass of pseudo fields: no path, where there is no authority either (RFC 9113
+/// §8.3.1), and a protocol that is no token, which could end its line in the words of HTTP/1 (§10.3).
 fn is_malformed<B>(request: &Request<B>) -> bool {
-    request.method() != Method::CONNECT && request.uri().path().is_empty()
+    let protocol = request.extensions().get::<Protocol>();
+    protocol.is_some_and(|protocol| !is_token(protocol.as_str().as_bytes()))
+        || (request.method() != Method::CONNECT && request.uri().path().is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_protocol_is_one_word() {
+        let bad = |protocol: &'static str| {
+            let request = Request::builder().method("CONNECT").uri("https://a/");
+            let request = request.extension(Protocol::from_static(protocol)).body(());
+            is_malformed(&request.expect("a request"))
+        };
+        assert!(!bad("websocket") && !bad("connect-udp"));
+        assert!(bad("websocket\r\nx: y") && bad("a b") && bad(""));
+    }
 }
