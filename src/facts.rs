@@ -13,7 +13,7 @@ use tidegate_admin::{
     Certificate, Configuration, DatagramTotals, Facts, Http2Totals, ListenerTotals, NotReloaded,
     Reload, Reloading, SpanTotals, StatusSource, TlsTotals, Totals,
 };
-use tidegate_h2::Excess;
+use tidegate_h2::Fault;
 use tidegate_net::{Descriptors, coarse_millis};
 use tidegate_pool::Securing;
 use tidegate_worker::{Full, Handshake, Http2Cells, ListenerLive, Shared};
@@ -156,13 +156,12 @@ impl StatusSource for Process {
 
 fn http2(live: &ListenerLive) -> Http2Totals {
     let sum = |of: fn(&Http2Cells) -> u64| live.cells.sum(|cells| of(&cells.http2));
-    let calmed = |excess: Excess| {
-        (excess.label(), live.cells.sum(|cells| cells.http2.calmed(excess).value()))
-    };
+    let faulty =
+        |fault: Fault| (fault.label(), live.cells.sum(|cells| cells.http2.faulty(fault).value()));
     Http2Totals {
         connections: sum(|cells| cells.connections.value()),
         streams: sum(|cells| cells.streams.value()),
-        calmed: Excess::ALL.map(calmed).to_vec(),
+        faulty: Fault::ALL.map(faulty).to_vec(),
     }
 }
 

@@ -3,10 +3,10 @@
 mod conformance;
 
 use crate::kit::{
-    Edge, Origin,
+    Edge, Origin, eventually,
     http2::{
-        CONTINUATION, DATA, END_HEADERS, END_STREAM, End, HEADERS, Http2, RST_STREAM, block, get,
-        request,
+        CONTINUATION, DATA, END_HEADERS, END_STREAM, End, GOAWAY, HEADERS, Http2, PING,
+        RST_STREAM, WINDOW_UPDATE, block, get, request,
     },
 };
 
@@ -362,4 +362,40 @@ fn what_is_counted() {
     let value = |series: &str| edge.metric(series);
     assert_eq!(value("tidegate_http2_connections_total{listener=\"edge\"}"), Some(1.0));
     assert_eq!(value("tidegate_http2_streams_total{listener=\"edge\"}"), Some(3.0));
+}
+
+#[test]
+fn what_clients_do_wrong_is_counted_by_its_reason() {
+    let origin = Origin::named("one");
+    let edge = edge(&origin).start();
+    type Fault = (&'static str, fn(&mut Http2));
+    let faults: [Fault; 5] = [
+        ("compression", |c| c.ask(1, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff])),
+        ("unruly", |c| {
+            c.frame(HEADERS, END_STREAM, 1, &get(&[]));
+            (0..1_000).for_each(|_| c.frame(CONTINUATION, 0, 1, &block(&[("x", "y")])));
+        }),
+        ("frames", |c| (0..2_000).for_each(|_| c.frame(PING, 0, 0, &[0; 8]))),
+        ("flow_control", |c| c.frame(WINDOW_UPDATE, 0, 0, &0x7fff_ffff_u32.to_be_bytes())),
+        // A stream of theirs has an odd number.
+        ("protocol", |c| c.ask(2, &get(&[]))),
+    ];
+    for (reason, run) in faults {
+        let mut client = Http2::connect(edge.port("edge"));
+        run(&mut client);
+        client.end();
+        let series =
+            format!("tidegate_http2_faults_total{{listener=\"edge\",reason=\"{reason}\"}}");
+        eventually(reason, || edge.metric(&series) == Some(1.0));
+        let log = edge.wait_for_log(reason);
+        assert!(log.contains("HTTP/2 connection closed for what its client did"), "{log}");
+    }
+    // One that leaves as it should has done nothing.
+    drop(Http2::connect(edge.port("edge")));
+    let mut client = Http2::connect(edge.port("edge"));
+    client.frame(GOAWAY, 0, 0, &[0; 8]);
+    drop(client);
+    let page = edge.metrics();
+    let faults = page.lines().filter(|line| line.starts_with("tidegate_http2_faults_total"));
+    assert_eq!(faults.filter(|line| line.ends_with(" 1")).count(), 5, "{page}");
 }

@@ -9,6 +9,7 @@ mod answer;
 mod asked;
 mod asking;
 mod cuts;
+mod fault;
 mod incoming;
 mod meter;
 mod outgoing;
@@ -20,5 +21,5 @@ mod text;
 mod websocket;
 
 pub use asking::{Asking, Driving, Why, why};
+pub use fault::Fault;
 pub use serving::{Limits, PREFACE, Serving};
-pub use tally::Excess;

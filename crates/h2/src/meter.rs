@@ -13,7 +13,7 @@ use std::{
 use tidegate_net::Socket;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::tally::Tally;
+use crate::{fault::Fault, tally::Tally};
 
 /// Length, type, flags and stream (RFC 9113 §4.1).
 const FRAME_HEAD: usize = 9;
@@ -184,7 +184,7 @@ impl AsyncRead for Metered {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.tally.excess().is_some() {
+        if this.tally.fault().is_some() {
             // Nothing more is heard; whoever drives the connection is about to see why.
             return Poll::Pending;
         }
@@ -196,8 +196,12 @@ impl AsyncRead for Metered {
             buffer.put_slice(&this.ahead[..taken]);
             this.ahead.drain(..taken);
         }
-        let followed = this.frames.follow(&buffer.filled()[before..], &this.tally);
-        Poll::Ready(followed.map_err(|Malformed| io::ErrorKind::InvalidData.into()))
+        if this.frames.follow(&buffer.filled()[before..], &this.tally).is_err() {
+            this.tally.fail(Fault::Protocol);
+            buffer.set_filled(before);
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -241,7 +245,6 @@ impl AsyncWrite for Metered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tally::Excess;
 
     fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
         let length = u8::try_from(payload.len()).expect("a short one");
@@ -249,12 +252,12 @@ mod tests {
     }
 
     /// Whatever the pieces it comes in.
-    fn excess(bytes: &[u8], preface: usize) -> Option<Excess> {
+    fn fault(bytes: &[u8], preface: usize) -> Option<Fault> {
         let follow = |size: usize| {
             let tally = Tally::new(3);
             let mut frames = Frames { last: Some(0), ..Frames::after(preface) };
             bytes.chunks(size).for_each(|piece| frames.follow(piece, &tally).expect("it began"));
-            tally.excess()
+            tally.fault()
         };
         let whole = follow(bytes.len());
         assert!([1, 2, 7, 10].into_iter().all(|size| follow(size) == whole));
@@ -264,10 +267,10 @@ mod tests {
     #[test]
     fn resets_are_counted_wherever_they_begin() {
         let resets = |count| [b"xy".to_vec(), frame(RST_STREAM, 0, &[0; 4]).repeat(count)].concat();
-        assert_eq!(excess(&resets(3), 2), None);
-        assert_eq!(excess(&resets(4), 2), Some(Excess::Resets));
+        assert_eq!(fault(&resets(3), 2), None);
+        assert_eq!(fault(&resets(4), 2), Some(Fault::Resets));
         // The same bytes as payload are none.
-        assert_eq!(excess(&frame(DATA, 0, &resets(10)), 0), None);
+        assert_eq!(fault(&frame(DATA, 0, &resets(10)), 0), None);
     }
 
     #[test]
@@ -302,9 +305,9 @@ mod tests {
 
     #[test]
     fn frames_that_carry_nothing_are_counted() {
-        assert_eq!(excess(&frame(PING, 0, &[0; 8]).repeat(1_001), 0), Some(Excess::Frames));
-        assert_eq!(excess(&frame(DATA, 0, &[]).repeat(1_001), 0), Some(Excess::Frames));
-        assert_eq!(excess(&frame(PING, ACK, &[0; 8]).repeat(1_001), 0), None);
-        assert_eq!(excess(&frame(DATA, 0, b"x").repeat(5_000), 0), None);
+        assert_eq!(fault(&frame(PING, 0, &[0; 8]).repeat(1_001), 0), Some(Fault::Frames));
+        assert_eq!(fault(&frame(DATA, 0, &[]).repeat(1_001), 0), Some(Fault::Frames));
+        assert_eq!(fault(&frame(PING, ACK, &[0; 8]).repeat(1_001), 0), None);
+        assert_eq!(fault(&frame(DATA, 0, b"x").repeat(5_000), 0), None);
     }
 }

@@ -17,11 +17,7 @@ use http::{Method, Request};
 use tidegate_net::{Socket, Within};
 use tidegate_wire::is_token;
 
-use crate::{
-    meter::Metered,
-    served::Served,
-    tally::{Excess, Tally},
-};
+use crate::{fault::Fault, meter::Metered, served::Served, tally::Tally};
 
 /// What a client that speaks HTTP/2 says first (RFC 9113 §3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -53,7 +49,7 @@ pub struct Serving {
     tally: Arc<Tally>,
     local: Option<SocketAddr>,
     streams: u32,
-    calmed: bool,
+    told: bool,
 }
 
 impl Serving {
@@ -80,13 +76,13 @@ impl Serving {
             .enable_connect_protocol()
             .handshake(metered);
         let connection = connection.await.map_err(io::Error::other)?;
-        Ok(Self { connection, socket, tally, local, streams: limits.streams, calmed: false })
+        Ok(Self { connection, socket, tally, local, streams: limits.streams, told: false })
     }
 
     /// Drives the connection until the next stream comes; `None`: it is over. Cancel safe.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Box<dyn Within>>> {
         loop {
-            self.calm();
+            self.tell();
             match self.connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, mut respond)))) if is_malformed(&request) => {
                     self.tally.reset();
@@ -98,25 +94,31 @@ impl Serving {
                     let served = Served::new(request, respond, self.local, tally);
                     return Poll::Ready(Some(Box::new(served)));
                 }
-                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(None),
-                Poll::Pending if self.tally.excess().is_some() && !self.calmed => (),
+                Poll::Ready(Some(Err(error))) => {
+                    if let Some(fault) = Fault::of(&error) {
+                        self.tally.fail(fault);
+                    }
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending if self.tally.fault().is_some() && !self.told => (),
                 Poll::Pending if self.tally.cuts.reset(cx) => (),
                 Poll::Pending => return Poll::Pending,
             }
         }
     }
 
-    /// Has the client told, once, that it asks too much.
-    fn calm(&mut self) {
-        if self.tally.excess().is_some() && !self.calmed {
-            self.calmed = true;
-            self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+    /// Has the client told, once, what it did.
+    fn tell(&mut self) {
+        if let Some(fault) = self.tally.fault().filter(|_| !self.told) {
+            self.told = true;
+            self.connection.abrupt_shutdown(fault.reason());
         }
     }
 
-    /// Why it is being closed, if it is for that.
-    pub fn excess(&self) -> Option<Excess> {
-        self.tally.excess()
+    /// What it is being closed for, or was; `None`: it goes on, or ended as it should.
+    pub fn fault(&self) -> Option<Fault> {
+        self.tally.fault()
     }
 
     /// Takes no new streams; the connection is over when those that there are have ended.

@@ -9,7 +9,7 @@ use std::{
 
 use tidegate_net::coarse_millis;
 
-use crate::cuts::Cuts;
+use crate::{cuts::Cuts, fault::Fault};
 
 /// Frames that carry nothing, at once.
 const IDLE_FRAMES: u32 = 1_000;
@@ -24,17 +24,6 @@ const RESETS_A_SECOND: u32 = 10;
 /// somebody has paused, beside a tunnel that goes on.
 const STALLED: u32 = 8;
 
-/// Why a connection is closed whose other side asks too much.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Excess {
-    /// Too many streams were reset before their answer (CVE-2023-44487).
-    Resets,
-    /// Too many frames that carry nothing: pings, settings, priorities, empty data.
-    Frames,
-    /// Streams wait for room that is not given (zero windows).
-    Stalled,
-}
-
 /// The account of one connection. One thread at a time has to do with it, so nothing of it has to be
 /// changed at once.
 #[derive(Debug)]
@@ -47,7 +36,7 @@ pub(crate) struct Tally {
     resets: Budget,
     frames: Budget,
     /// One more than its place; 0: none.
-    excess: AtomicU8,
+    fault: AtomicU8,
     pub(crate) cuts: Cuts,
 }
 
@@ -60,19 +49,6 @@ struct Budget {
     refilled: AtomicU64,
 }
 
-impl Excess {
-    pub const ALL: [Self; 3] = [Self::Resets, Self::Frames, Self::Stalled];
-
-    /// The label `reason` of its metric.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Resets => "resets",
-            Self::Frames => "frames",
-            Self::Stalled => "stalled",
-        }
-    }
-}
-
 impl Tally {
     pub(crate) fn new(resets: u32) -> Self {
         Self {
@@ -81,7 +57,7 @@ impl Tally {
             stalled: AtomicU32::new(0),
             resets: Budget::new(resets, RESETS_A_SECOND),
             frames: Budget::new(IDLE_FRAMES, IDLE_FRAMES_A_SECOND),
-            excess: AtomicU8::new(0),
+            fault: AtomicU8::new(0),
             cuts: Cuts::default(),
         }
     }
@@ -90,7 +66,7 @@ impl Tally {
     /// serves it has seen that; those must not heap up.
     pub(crate) fn begin(&self, most: u32) {
         if self.streams.fetch_add(1, Relaxed) >= most.saturating_mul(2) {
-            self.exceed(Excess::Resets);
+            self.fail(Fault::Resets);
         }
     }
 
@@ -125,32 +101,33 @@ impl Tally {
     /// A stream was given up that had no room to write.
     pub(crate) fn stalled(&self) {
         if self.stalled.fetch_add(1, Relaxed) + 1 >= STALLED {
-            self.exceed(Excess::Stalled);
+            self.fail(Fault::Stalled);
         }
     }
 
     pub(crate) fn idle_frame(&self) {
         if !self.frames.take() {
-            self.exceed(Excess::Frames);
+            self.fail(Fault::Frames);
         }
     }
 
     pub(crate) fn reset(&self) {
         if !self.resets.take() {
-            self.exceed(Excess::Resets);
+            self.fail(Fault::Resets);
         }
     }
 
-    fn exceed(&self, excess: Excess) {
-        if self.excess().is_none() {
-            self.excess.store(excess as u8 + 1, Relaxed);
+    /// The connection is not to go on, for that.
+    pub(crate) fn fail(&self, fault: Fault) {
+        if self.fault().is_none() {
+            self.fault.store(fault as u8 + 1, Relaxed);
         }
     }
 
-    /// What was too much first.
-    pub(crate) fn excess(&self) -> Option<Excess> {
-        let place = self.excess.load(Relaxed).checked_sub(1)?;
-        Excess::ALL.get(usize::from(place)).copied()
+    /// What was wrong first.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        let place = self.fault.load(Relaxed).checked_sub(1)?;
+        Fault::ALL.get(usize::from(place)).copied()
     }
 }
 
@@ -199,9 +176,9 @@ mod tests {
             tally.end(true);
             tally.reset();
         }
-        assert_eq!(tally.excess(), None);
+        assert_eq!(tally.fault(), None);
         (0..3).for_each(|_| tally.reset());
-        assert_eq!(tally.excess(), Some(Excess::Resets));
+        assert_eq!(tally.fault(), Some(Fault::Resets));
     }
 
     #[test]
@@ -211,9 +188,9 @@ mod tests {
             tally.worked(1);
             tally.idle_frame();
         }
-        assert_eq!(tally.excess(), None);
+        assert_eq!(tally.fault(), None);
         (0..=IDLE_FRAMES).for_each(|_| tally.idle_frame());
-        assert_eq!(tally.excess(), Some(Excess::Frames));
+        assert_eq!(tally.fault(), Some(Fault::Frames));
     }
 
     #[test]
@@ -223,8 +200,8 @@ mod tests {
             tally.stalled();
             tally.moved();
         }
-        assert_eq!(tally.excess(), None);
+        assert_eq!(tally.fault(), None);
         (0..STALLED).for_each(|_| tally.stalled());
-        assert_eq!(tally.excess(), Some(Excess::Stalled));
+        assert_eq!(tally.fault(), Some(Fault::Stalled));
     }
 }

@@ -51,22 +51,22 @@ struct Multiplexed<'m> {
     timer: &'m Timer,
     /// The client was told that it ends.
     ending: bool,
-    /// It was told that it asks too much.
-    calming: bool,
+    /// It was told what it did.
+    failing: bool,
 }
 
 /// Serves a connection to its end. The timer is set to the time that its beginning may take.
 pub(crate) async fn multiplex(by: Carrier, conn: Conn<Socket>, timer: &Timer) {
     let Some(serving) = begin(&by, conn, timer).await else { return };
-    let mut this = Multiplexed { by: Rc::new(by), serving, timer, ending: false, calming: false };
+    let mut this = Multiplexed { by: Rc::new(by), serving, timer, ending: false, failing: false };
     this.run().await;
     let Multiplexed { by, serving, timer, .. } = this;
-    if let Some(excess) = serving.excess() {
+    if let Some(fault) = serving.fault() {
         let cells = by.listener.live.cells.of(by.worker.index);
-        cells.http2.calmed(excess).add(1);
+        cells.http2.faulty(fault).add(1);
         if by.worker.may_log(Line::Refusal) {
-            let (listener, reason) = (&*by.listener.live.name, excess.label());
-            tracing::info!(listener, peer = %by.from.peer, reason, "HTTP/2 connection closed: its client asks too much");
+            let (listener, reason) = (&*by.listener.live.name, fault.label());
+            tracing::info!(listener, peer = %by.from.peer, reason, "HTTP/2 connection closed for what its client did");
         }
     }
     if let Some(socket) = serving.into_socket() {
@@ -118,8 +118,8 @@ impl Multiplexed<'_> {
             Poll::Ready(None) => return Poll::Ready(Event::Over),
             Poll::Pending => (),
         }
-        if self.serving.excess().is_some() && !self.calming {
-            self.calming = true;
+        if self.serving.fault().is_some() && !self.failing {
+            self.failing = true;
             self.timer.set(FAREWELL);
         }
         self.timer.poll_expired(cx).map(|()| Event::Time)
@@ -134,7 +134,7 @@ impl Multiplexed<'_> {
     /// Whether it does, and until when.
     fn goes_on(&mut self) -> bool {
         let (listener, streams) = (&self.by.listener, self.serving.streams());
-        if self.calming || (self.ending && streams == 0) {
+        if self.failing || (self.ending && streams == 0) {
             return false;
         }
         let (keepalive, idle) = (self.keepalive(), self.serving.idle());

@@ -20,7 +20,7 @@ use crate::{
     worker::{Line, Worker},
 };
 use ipnet::IpNet;
-use tidegate_h2::Excess;
+use tidegate_h2::Fault;
 use tidegate_limit::{Counts, Held, Who};
 use tidegate_metrics::{Counter, Gauge, PerWorker};
 use tidegate_net::{Acceptor, Peer, Socket, TlsServer, is_local_error};
@@ -116,7 +116,7 @@ pub struct Http2Cells {
     /// Connections that speak it.
     pub connections: Counter,
     pub streams: Counter,
-    calmed: [Counter; Excess::ALL.len()],
+    faulty: [Counter; Fault::ALL.len()],
 }
 
 /// One worker's counts about the datagrams of one listener.
@@ -187,9 +187,9 @@ impl ListenerCells {
 }
 
 impl Http2Cells {
-    /// Connections that were closed because their client asked too much.
-    pub fn calmed(&self, excess: Excess) -> &Counter {
-        &self.calmed[excess as usize]
+    /// Connections that were closed for that.
+    pub fn faulty(&self, fault: Fault) -> &Counter {
+        &self.faulty[fault as usize]
     }
 }
 

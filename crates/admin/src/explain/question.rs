@@ -238,7 +238,7 @@ mod tests {
             refused: Vec::new(),
             tunnels: tidegate_worker::Tunnels::default(),
             tls: None,
-            http2: crate::Http2Totals { connections: 0, streams: 0, calmed: Vec::new() },
+            http2: crate::Http2Totals { connections: 0, streams: 0, faulty: Vec::new() },
             datagrams: None,
         };
         vec![listener("mqtt", "tcp"), listener("edge", "http"), listener("inner", "http")]

@@ -8,7 +8,7 @@ pub struct Http2Totals {
     pub connections: u64,
     pub streams: u64,
     /// Connections that were closed for what their clients did, by reason.
-    pub calmed: Vec<(&'static str, u64)>,
+    pub faulty: Vec<(&'static str, u64)>,
 }
 
 pub(super) fn families(page: &mut Page, listeners: &[ListenerTotals]) {
@@ -24,11 +24,11 @@ pub(super) fn families(page: &mut Page, listeners: &[ListenerTotals]) {
         http().for_each(|one| samples.count(&[("listener", &one.name)], one.http2.streams));
     });
     page.counter(
-        "tidegate_http2_excesses_total",
-        "Connections that were closed because their clients asked too much.",
+        "tidegate_http2_faults_total",
+        "Connections that were closed for what their clients did.",
         |samples| {
             for one in http() {
-                for (reason, count) in &one.http2.calmed {
+                for (reason, count) in &one.http2.faulty {
                     samples.count(&[("listener", &one.name), ("reason", reason)], *count);
                 }
             }

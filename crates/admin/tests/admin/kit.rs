@@ -237,7 +237,7 @@ impl Totals for Idle {
             refused: Vec::new(),
             tunnels: tidegate_worker::Tunnels::default(),
             tls: None,
-            http2: tidegate_admin::Http2Totals { connections: 0, streams: 0, calmed: Vec::new() },
+            http2: tidegate_admin::Http2Totals { connections: 0, streams: 0, faulty: Vec::new() },
             datagrams: None,
         }]
     }
