@@ -18,6 +18,10 @@ use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 /// Overrides `log.level`.
 const FILTER: &str = "TIDEGATE_LOG";
 
+/// These say what the other side did wrong, once for each time it does. What of that is of use is said
+/// here, so many lines a second; whoever names them in a filter hears them all the same.
+const QUIET: &str = "rustls=error,h2=error";
+
 const QUEUE: usize = 4_096;
 
 /// The running log. [`Logging::finish`] waits until what was said is written.
@@ -47,7 +51,7 @@ pub(crate) fn start(log: &Log) -> Result<Logging> {
         Ok(filter) if !filter.is_empty() => (filter, FILTER),
         _ => (log.level.clone(), "log.level"),
     };
-    let filter = EnvFilter::try_new(&filter)
+    let filter = EnvFilter::try_new(format!("{QUIET},{filter}"))
         .with_context(|| format!("{place}: \"{filter}\" is no filter"))?;
     let (queue, lines) = sync_channel(QUEUE);
     let dropped = Arc::new(AtomicU64::new(0));

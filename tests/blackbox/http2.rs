@@ -5,7 +5,7 @@ mod conformance;
 use crate::kit::{
     Edge, Origin, eventually,
     http2::{
-        CONTINUATION, DATA, END_HEADERS, END_STREAM, End, GOAWAY, HEADERS, Http2, PING,
+        ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, End, GOAWAY, HEADERS, Http2, PING,
         RST_STREAM, WINDOW_UPDATE, block, get, request,
     },
 };
@@ -348,6 +348,19 @@ fn a_connection_that_idles_is_told_to_leave() {
     client.ask(1, &get(&[]));
     assert_eq!(client.answer(1).status, 200);
     assert_eq!(client.end(), End::Goaway(0));
+}
+
+#[test]
+fn no_frame_makes_a_line_of_the_log() {
+    let origin = Origin::named("one");
+    let edge = edge(&origin).start();
+    let mut client = Http2::connect(edge.port("edge"));
+    // A ping that nobody sent is answered; the h2 crate warns of each.
+    (0..100).for_each(|_| client.frame(PING, ACK, 0, &[7; 8]));
+    client.ask(1, &get(&[]));
+    assert_eq!(client.answer(1).status, 200);
+    let log = edge.log();
+    assert!(!log.to_lowercase().contains("ping"), "{log}");
 }
 
 #[test]
