@@ -3,12 +3,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tidegate_wire::tls_hello::{MAX_HELLO, server_name};
+use tidegate_wire::tls_hello::{MAX_HELLO, client_hello};
 
 fuzz_target!(|bytes: &[u8]| {
-    let whole = server_name(bytes);
+    let whole = client_hello(bytes);
     for end in 0..bytes.len().min(600) {
-        let part = server_name(&bytes[..end]);
+        let part = client_hello(&bytes[..end]);
         assert!(part == Ok(None) || part == whole);
     }
     match whole {

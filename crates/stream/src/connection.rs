@@ -6,7 +6,7 @@ use std::{rc::Rc, sync::Arc, time::Instant};
 use tidegate_model::Name;
 use tidegate_net::{Socket, Timer, TlsServer};
 use tidegate_table::PoolLive;
-use tidegate_wire::tls_hello::{MAX_HELLO, server_name};
+use tidegate_wire::tls_hello::{MAX_HELLO, client_hello};
 use tidegate_worker::{
     Accepted, Encryption, Full, Introduction, Line, Listener, Open, Opening, Record, RequestId,
     Securing, Worker, introduce, no_route,
@@ -123,7 +123,7 @@ impl Client {
         let mut asked = None;
         if routing.needs_hello() {
             timer.set_idle(Some(listener.group()));
-            let hello = opening.read(socket, &worker.scratch, timer, MAX_HELLO, server_name).await;
+            let hello = opening.read(socket, &worker.scratch, timer, MAX_HELLO, client_hello).await;
             timer.set_idle(None);
             asked = hello.map_err(|unopened| unopened.refusal().map(refused))?.name;
         }

@@ -1,5 +1,5 @@
-//! The name that a TLS client asks for (SNI, RFC 6066 §3), read from its first message: a tunnel
-//! of TLS can be routed by it without a key. Nothing is decrypted and nothing is answered; whether
+//! What a TLS client asks for, read from its first message. By the name (SNI, RFC 6066 §3) a tunnel
+//! of TLS can be routed without a key. Nothing is decrypted and nothing is answered; whether
 //! the rest of the message makes sense is for the server to say, who gets every byte of it.
 
 mod hello;
@@ -9,7 +9,7 @@ mod record;
 mod tests;
 
 /// The longest ClientHello that is read, in bytes on the wire with the headers of its records: of
-/// so many, [`server_name`] never says that they are incomplete. Those of browsers, with keys that
+/// so many, [`client_hello`] never says that they are incomplete. Those of browsers, with keys that
 /// withstand quantum computers, are below 2 KiB.
 pub const MAX_HELLO: usize = 16 * 1024;
 
@@ -20,6 +20,8 @@ pub struct Hello {
     /// that no DNS host can be called, such as an address. With Encrypted ClientHello it is the
     /// name of whoever holds the key, and the only one to be seen from here.
     pub name: Option<String>,
+    /// The number of the cipher suite that it likes best, of those that mean something (RFC 8701).
+    pub suite: Option<u16>,
 }
 
 /// Why a connection does not begin with a ClientHello.
@@ -57,10 +59,19 @@ pub enum NotTls {
 /// # Errors
 /// As early as the bytes cannot begin a ClientHello that is read, which may be at the first. What
 /// is inside one is judged when it is complete.
-pub fn server_name(bytes: &[u8]) -> Result<Option<Hello>, NotTls> {
+pub fn client_hello(bytes: &[u8]) -> Result<Option<Hello>, NotTls> {
     let Some(body) = record::client_hello(bytes)? else {
         return Ok(None);
     };
-    let name = hello::host_name(&body)?.and_then(name::canonical);
-    Ok(Some(Hello { name }))
+    let said = hello::read(&body)?;
+    let name = said.name.and_then(name::canonical);
+    let (suites, _) = said.suites.as_chunks();
+    let suite =
+        suites.iter().find(|suite| !is_grease(**suite)).map(|suite| u16::from_be_bytes(*suite));
+    Ok(Some(Hello { name, suite }))
+}
+
+/// Whether it is one of those that stand for nothing, so that nobody forgets to skip the unknown.
+fn is_grease([first, second]: [u8; 2]) -> bool {
+    first == second && first & 0x0f == 0x0a
 }

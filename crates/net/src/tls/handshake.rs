@@ -7,7 +7,7 @@ use std::{
     task::{Poll, ready},
 };
 
-use tidegate_wire::tls_hello;
+use tidegate_wire::tls_hello::{Hello, client_hello};
 use tokio_rustls::rustls::{Error, pki_types::ServerName};
 
 use super::{
@@ -77,8 +77,11 @@ impl Socket {
     /// # Errors
     /// See [`TlsError`].
     pub async fn accept_tls(self, server: &TlsServer, ahead: Vec<u8>) -> Result<Self, TlsError> {
-        let session = Session::server(server.config())?;
-        Shaking::new(self, session, ahead).run().await
+        let mut line = Line { socket: self, incoming: ahead };
+        let hello = line.hello().await?;
+        let session = Session::server(server.config(hello.as_ref()))?;
+        let asked = hello.and_then(|hello| hello.name).map(Into::into);
+        Shaking { line, session, asked }.run().await
     }
 
     /// Shakes hands with a server that is to be `name`; an address is verified as one, and not sent.
@@ -100,7 +103,8 @@ impl Socket {
                 .map_err(|_| TlsError::Failed(format!("\"{name}\" is no name of a server")))?,
         };
         let session = Session::client(client.config(server), name)?;
-        Shaking::new(self, session, Vec::new()).run().await
+        let line = Line { socket: self, incoming: Vec::new() };
+        Shaking { line, session, asked: None }.run().await
     }
 
     /// What was agreed on; `None` for a plain connection.
@@ -112,74 +116,95 @@ impl Socket {
     }
 }
 
+/// A connection, and what has come of it.
+struct Line {
+    socket: Socket,
+    incoming: Vec<u8>,
+}
+
 /// A handshake on its way.
 struct Shaking {
-    socket: Socket,
+    line: Line,
     session: Session,
-    incoming: Vec<u8>,
-    /// The ClientHello has been read: whom the client asked for.
-    asked: Option<Option<Box<str>>>,
+    /// Whom a client asked for.
+    asked: Option<Box<str>>,
 }
 
 impl Shaking {
-    fn new(socket: Socket, session: Session, ahead: Vec<u8>) -> Self {
-        Self { socket, session, incoming: ahead, asked: None }
-    }
-
     async fn run(mut self) -> Result<Socket, TlsError> {
         let mut plain = Vec::new();
         loop {
-            self.note_name();
+            let Self { line, session, .. } = &mut self;
             let mut out = Vec::new();
             let take = |bytes: &[u8]| plain.extend_from_slice(bytes);
-            let (used, progress) = match self.session.take(&mut self.incoming, take, &mut out) {
+            let (used, progress) = match session.take(&mut line.incoming, take, &mut out) {
                 Ok(taken) => taken,
                 Err((used, error)) => {
-                    self.session.last_words(&mut self.incoming[used..], &mut out);
-                    let _ = self.send(&out).await;
+                    session.last_words(&mut line.incoming[used..], &mut out);
+                    let _ = line.send(&out).await;
                     return Err(error.into());
                 }
             };
-            self.incoming.drain(..used);
-            self.send(&out).await?;
+            line.incoming.drain(..used);
+            line.send(&out).await?;
             if progress != Progress::Shaking {
                 return Ok(self.done(&plain, progress));
             }
-            self.read().await?;
+            if !line.read().await? {
+                let silent = line.incoming.is_empty() && matches!(session, Session::Client(_));
+                return Err(Line::ended(silent));
+            }
             // A step takes as long as many a request: whoever waits is served in between.
             tokio::task::yield_now().await;
         }
     }
 
-    /// rustls tells nobody whom the client asked for but the one who chooses the certificate.
-    fn note_name(&mut self) {
-        if self.asked.is_none()
-            && matches!(self.session, Session::Server(_))
-            && let Ok(Some(hello)) = tls_hello::server_name(&self.incoming)
-        {
-            self.asked = Some(hello.name.map(Into::into));
+    fn done(self, plain: &[u8], progress: Progress) -> Socket {
+        let facts = self.session.facts(self.asked);
+        let mut end = TlsEnd::new(self.line.socket, self.session, facts);
+        end.held.put(plain);
+        end.incoming = self.line.incoming;
+        if progress == Progress::Ended {
+            end.ended = Some(Ended::Cleanly);
+        }
+        Socket::Tls(Box::new(end))
+    }
+}
+
+impl Line {
+    /// Waits for what a client says first: rustls tells of it only whoever chooses the certificate.
+    /// `None`: it is none that can be read here, and rustls will know why.
+    async fn hello(&mut self) -> Result<Option<Hello>, TlsError> {
+        loop {
+            match client_hello(&self.incoming) {
+                Ok(Some(hello)) => return Ok(Some(hello)),
+                Err(_) => return Ok(None),
+                Ok(None) if self.read().await? => (),
+                Ok(None) => return Err(Self::ended(self.incoming.is_empty())),
+            }
         }
     }
 
-    async fn read(&mut self) -> Result<(), TlsError> {
+    /// Reads more; `false`: the other side has said all.
+    async fn read(&mut self) -> Result<bool, TlsError> {
         if self.incoming.len() >= MAX_WAITING {
             return Err(TlsError::Failed("a message that is too long".into()));
         }
-        let Self { socket, incoming, .. } = self;
+        let Self { socket, incoming } = self;
         let read = poll_fn(|cx| {
             let mut room = [0; ROOM];
             let read = socket.poll_read(cx, &mut room);
             read.map_ok(|read| {
                 incoming.extend_from_slice(&room[..read]);
-                read
+                read > 0
             })
         });
-        match read.await {
-            Ok(0) if self.asked.is_none() && self.incoming.is_empty() => Err(TlsError::Gone),
-            Ok(0) => Err(TlsError::Io(io::ErrorKind::UnexpectedEof.into())),
-            Ok(_) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        read.await.map_err(TlsError::Io)
+    }
+
+    /// What it is that the other side has said all; `silent`: it had not begun anything.
+    fn ended(silent: bool) -> TlsError {
+        if silent { TlsError::Gone } else { TlsError::Io(io::ErrorKind::UnexpectedEof.into()) }
     }
 
     async fn send(&mut self, bytes: &[u8]) -> Result<(), TlsError> {
@@ -194,16 +219,5 @@ impl Shaking {
             Poll::Ready(Ok(()))
         });
         sent.await.map_err(TlsError::Io)
-    }
-
-    fn done(self, plain: &[u8], progress: Progress) -> Socket {
-        let facts = self.session.facts(self.asked.flatten());
-        let mut end = TlsEnd::new(self.socket, self.session, facts);
-        end.held.put(plain);
-        end.incoming = self.incoming;
-        if progress == Progress::Ended {
-            end.ended = Some(Ended::Cleanly);
-        }
-        Socket::Tls(Box::new(end))
     }
 }

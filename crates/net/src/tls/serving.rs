@@ -2,8 +2,9 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use tidegate_wire::tls_hello::Hello;
 use tokio_rustls::rustls::{
-    RootCertStore, ServerConfig, SupportedProtocolVersion,
+    RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion,
     crypto::{CryptoProvider, aws_lc_rs},
     server::{
         NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier, danger::ClientCertVerifier,
@@ -15,6 +16,9 @@ use super::{
     certificates::{self, Certificate, Shown},
     files::{self, Seen, TlsFault},
 };
+
+/// Cipher suites with ChaCha20: that of TLS 1.3, those of TLS 1.2 with ECDSA and RSA (RFC 7905).
+const CHACHA: [u16; 3] = [0x1303, 0xcca9, 0xcca8];
 
 /// What a listener shows and asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +67,8 @@ pub struct TlsServer(Arc<Server>);
 #[derive(Debug)]
 struct Server {
     config: Arc<ServerConfig>,
+    /// The same, but the cipher suite is the one that the client likes best.
+    by_client: Arc<ServerConfig>,
     certificates: Vec<Certificate>,
     seen: Vec<Seen>,
     tickets: Arc<dyn ProducesTickets>,
@@ -120,8 +126,10 @@ impl TlsServer {
         config.send_tls13_tickets = 2;
         // Data before the end of the handshake can be replayed by anybody (RFC 8446 §8).
         config.max_early_data_size = 0;
+        let by_client = Arc::new(config.clone());
+        config.ignore_client_order = true;
         let config = Arc::new(config);
-        Ok(Self(Arc::new(Server { config, certificates, seen, tickets, rules })))
+        Ok(Self(Arc::new(Server { config, by_client, certificates, seen, tickets, rules })))
     }
 
     /// In the order of the configuration.
@@ -134,17 +142,28 @@ impl TlsServer {
         self.0.seen.iter().any(Seen::is_stale)
     }
 
-    pub(super) fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.0.config)
+    /// For a client that says this first. Who likes ChaCha20 best computes AES slowly, and has its wish
+    /// (OpenSSL, `SSL_OP_PRIORITIZE_CHACHA`).
+    pub(super) fn config(&self, hello: Option<&Hello>) -> Arc<ServerConfig> {
+        let suite = hello.and_then(|hello| hello.suite);
+        let has_its_wish = suite.is_some_and(|suite| CHACHA.contains(&suite));
+        Arc::clone(if has_its_wish { &self.0.by_client } else { &self.0.config })
     }
 }
 
-/// That of aws-lc-rs, with the exchange of keys that a quantum computer cannot break first.
+/// That of aws-lc-rs, with the exchange of keys that a quantum computer cannot break first, and the cipher
+/// that costs least: processors compute SHA-256 themselves, and not SHA-384.
 fn provider() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
     let hybrid = aws_lc_rs::kx_group::X25519MLKEM768;
     provider.kx_groups.retain(|group| group.name() != hybrid.name());
     provider.kx_groups.insert(0, hybrid);
+    let costs = |suite: &SupportedCipherSuite| match suite.suite().as_str() {
+        Some(name) if name.contains("AES_128") => 0,
+        Some(name) if name.contains("AES_256") => 1,
+        _ => 2,
+    };
+    provider.cipher_suites.sort_by_key(costs);
     provider
 }
 

@@ -2,12 +2,17 @@ use std::{
     fs,
     future::poll_fn,
     path::{Path, PathBuf},
+    sync::Arc,
     task::Poll,
 };
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use tokio::{join, net::UnixStream};
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{ClientConfig, SupportedCipherSuite, crypto::aws_lc_rs, pki_types::ServerName},
+};
 
 use super::*;
 use crate::{End, Socket};
@@ -214,6 +219,49 @@ async fn the_name_asked_for_chooses_the_certificate() {
     }
     let names: Vec<_> = server.certificates().iter().map(|one| one.names.clone()).collect();
     assert_eq!(names, [vec!["a.example".to_owned()], vec!["*.b.example".to_owned()]]);
+}
+
+/// What is agreed on with a client that offers these cipher suites, the one that it likes best first.
+async fn suite(house: &House, server: &TlsServer, offered: &[&str]) -> &'static str {
+    let mut provider = aws_lc_rs::default_provider();
+    let place = |suite: &SupportedCipherSuite| {
+        offered.iter().position(|name| suite.suite().as_str() == Some(*name))
+    };
+    provider.cipher_suites.retain(|suite| place(suite).is_some());
+    provider.cipher_suites.sort_by_key(place);
+    let roots = files::roots(&house.path("ca.pem"), &mut Vec::new()).expect("roots");
+    let config = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_safe_default_protocol_versions()
+        .expect("it has them")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("a.example").expect("a name");
+    let (near, far) = UnixStream::pair().expect("a pair");
+    let connector = TlsConnector::from(Arc::new(config));
+    let accepted = Socket::Unix(far).accept_tls(server, Vec::new());
+    let (near, far) = join!(connector.connect(name, near), accepted);
+    near.expect("a client");
+    far.expect("a server").tls().expect("it is TLS").cipher
+}
+
+#[tokio::test]
+async fn the_cheapest_cipher_is_used_unless_the_client_computes_it_slowly() {
+    const AES_128: &str = "TLS13_AES_128_GCM_SHA256";
+    const AES_256: &str = "TLS13_AES_256_GCM_SHA384";
+    const CHACHA: &str = "TLS13_CHACHA20_POLY1305_SHA256";
+    let house = House::new();
+    let server = server(&house.serving(&[&["a.example"]]));
+    let with = |offered: &'static [&str]| suite(&house, &server, offered);
+    assert_eq!(with(&[AES_256, CHACHA, AES_128]).await, "TLS_AES_128_GCM_SHA256");
+    assert_eq!(with(&[AES_256, CHACHA]).await, "TLS_AES_256_GCM_SHA384");
+    assert_eq!(with(&[CHACHA, AES_256, AES_128]).await, "TLS_CHACHA20_POLY1305_SHA256");
+    const OLD: [&str; 3] = [
+        "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+        "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+    ];
+    assert_eq!(with(&OLD).await, OLD[1]);
+    assert_eq!(with(&[OLD[2], OLD[1]]).await, OLD[2]);
 }
 
 #[tokio::test]

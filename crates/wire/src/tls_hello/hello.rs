@@ -1,4 +1,4 @@
-//! The host name in the body of a ClientHello (RFC 8446 §4.1.2). Of the rest only the lengths are
+//! What is of use in the body of a ClientHello (RFC 8446 §4.1.2). Of the rest only the lengths are
 //! looked at.
 
 use super::NotTls;
@@ -6,13 +6,20 @@ use super::NotTls;
 const SERVER_NAME: [u8; 2] = [0, 0];
 const HOST_NAME: u8 = 0;
 
-/// The name that is asked for, as sent; `None`: none is. Two could be taken for one each by us and
-/// by the server, so they are refused.
-pub(super) fn host_name(body: &[u8]) -> Result<Option<&[u8]>, NotTls> {
+/// What a client says.
+pub(super) struct Said<'b> {
+    /// The name that is asked for, as sent; `None`: none is.
+    pub(super) name: Option<&'b [u8]>,
+    /// The cipher suites that it offers, two bytes each, the one that it likes best first.
+    pub(super) suites: &'b [u8],
+}
+
+/// Two names could be taken for one each by us and by the server, so they are refused.
+pub(super) fn read(body: &[u8]) -> Result<Said<'_>, NotTls> {
     if body.first().is_some_and(|major| *major != 3) {
         return Err(NotTls::HelloVersion);
     }
-    let mut extensions = extensions(body).ok_or(NotTls::Length)?;
+    let (suites, mut extensions) = split(body).ok_or(NotTls::Length)?;
     let mut name = None;
     while !extensions.is_empty() {
         let (kind, data) = extension(&mut extensions).ok_or(NotTls::Length)?;
@@ -23,16 +30,17 @@ pub(super) fn host_name(body: &[u8]) -> Result<Option<&[u8]>, NotTls> {
             }
         }
     }
-    Ok(name)
+    Ok(Said { name, suites })
 }
 
-/// All extensions. Before TLS 1.2 a hello may end without.
-fn extensions(mut body: &[u8]) -> Option<&[u8]> {
+/// All cipher suites and all extensions. Before TLS 1.2 a hello may end without any of the latter.
+fn split(mut body: &[u8]) -> Option<(&[u8], &[u8])> {
     let _version_and_random = body.split_off(..2 + 32)?;
     let _session = short(&mut body)?;
-    let _cipher_suites = long(&mut body)?;
+    let suites = long(&mut body)?;
     let _compressions = short(&mut body)?;
-    if body.is_empty() { Some(body) } else { all(long(&mut body)?, body) }
+    let extensions = if body.is_empty() { body } else { all(long(&mut body)?, body)? };
+    Some((suites, extensions))
 }
 
 /// Takes one extension off the front: its type and its data.

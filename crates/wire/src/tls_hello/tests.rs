@@ -34,13 +34,20 @@ const OPENSSL_NAMELESS: &str = "16030101240100\
 struct Parts<'b> {
     version: [u8; 2],
     session: &'b [u8],
+    suites: &'b [u8],
     extensions: Option<Vec<u8>>,
     behind: &'b [u8],
 }
 
 impl Default for Parts<'_> {
     fn default() -> Self {
-        Self { version: [3, 3], session: &[7; 32], extensions: Some(vec![]), behind: b"" }
+        Self {
+            version: [3, 3],
+            session: &[7; 32],
+            suites: b"\x13\x01\x1a\x1a",
+            extensions: Some(vec![]),
+            behind: b"",
+        }
     }
 }
 
@@ -51,7 +58,7 @@ impl Parts<'_> {
         body.extend([9; 32]);
         body.push(self.session.len() as u8);
         body.extend(self.session);
-        body.extend(long(b"\x13\x01\x1a\x1a"));
+        body.extend(long(self.suites));
         body.extend(b"\x01\x00");
         body.extend(self.extensions.as_ref().map(|all| long(all)).unwrap_or_default());
         body.extend(self.behind);
@@ -62,7 +69,7 @@ impl Parts<'_> {
         records(&self.message(), usize::MAX)
     }
 
-    fn judged(&self) -> Result<Option<Hello>, NotTls> {
+    fn judged(&self) -> Asked {
         server_name(&self.bytes())
     }
 }
@@ -94,11 +101,18 @@ fn hex(text: &str) -> Vec<u8> {
     text.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
 }
 
-fn named(name: &str) -> Result<Option<Hello>, NotTls> {
-    Ok(Some(Hello { name: Some(name.to_owned()) }))
+/// What a hello asks for, once it is whole.
+type Asked = Result<Option<Option<String>>, NotTls>;
+
+fn server_name(bytes: &[u8]) -> Asked {
+    client_hello(bytes).map(|hello| hello.map(|hello| hello.name))
 }
 
-const NAMELESS: Result<Option<Hello>, NotTls> = Ok(Some(Hello { name: None }));
+fn named(name: &str) -> Asked {
+    Ok(Some(Some(name.to_owned())))
+}
+
+const NAMELESS: Asked = Ok(Some(None));
 
 /// The first bytes of a connection of rustls.
 fn rustls(name: &str, config: ClientConfig) -> Vec<u8> {
@@ -264,6 +278,17 @@ fn extensions_that_mean_nothing_are_stepped_over() {
     let padding = extension(21, &[0; 500]);
     let chrome = [grease, ech, asking_for(b"a.example"), extension(0x2a2a, b"\0"), padding];
     assert_eq!(with(&chrome).judged(), named("a.example"));
+}
+
+#[test]
+fn the_suite_that_a_client_likes_best_is_known() {
+    let suite = |bytes: &[u8]| client_hello(bytes).expect("a hello").expect("whole").suite;
+    assert_eq!(suite(&hex(OPENSSL)), Some(0xc02f));
+    assert_eq!(suite(&hex(OPENSSL_NAMELESS)), Some(0x1302));
+    let of = |suites: &'static [u8]| suite(&Parts { suites, ..Parts::default() }.bytes());
+    assert_eq!(of(b"\x1a\x1a\x13\x03\x13\x01"), Some(0x1303));
+    assert_eq!([of(b""), of(b"\xfa\xfa"), of(b"\x13")], [None; 3]);
+    assert_eq!(of(b"\x1a\x2a"), Some(0x1a2a));
 }
 
 #[test]
