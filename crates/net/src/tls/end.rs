@@ -97,14 +97,15 @@ impl Held {
 }
 
 impl TlsEnd {
-    pub(super) fn new(inner: Socket, session: Session, facts: TlsFacts) -> Self {
+    /// `outgoing` are records that need not be sent before others follow.
+    pub(super) fn new(inner: Socket, session: Session, facts: TlsFacts, outgoing: Vec<u8>) -> Self {
         Self {
             inner,
             session,
             facts,
             incoming: Vec::new(),
             held: Held::default(),
-            outgoing: Vec::new(),
+            outgoing,
             left: 0,
             owed: 0,
             ended: None,
@@ -266,13 +267,14 @@ impl TlsEnd {
     /// Whoever was told to wait comes again with the same bytes in front, and gets what was done with
     /// them then; of fewer than those, it is told of as many as it came with, and of the rest next time.
     fn poll_send(&mut self, cx: &mut Context<'_>, plain: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.poll_flush(cx))?;
         if self.owed > 0 {
+            ready!(self.poll_flush(cx))?;
             let told = self.owed.min(plain.len());
             self.owed -= told;
             return Poll::Ready(Ok(told));
         }
         if self.said_goodbye {
+            ready!(self.poll_flush(cx))?;
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let plain = &plain[..plain.len().min(BATCH)];
@@ -281,8 +283,11 @@ impl TlsEnd {
         }
         BUFFERS.with_borrow_mut(|Buffers { outgoing, .. }| {
             outgoing.clear();
+            // What could wait goes out in the same write.
+            outgoing.extend_from_slice(&self.outgoing[self.left..]);
             let encrypted = self.session.encrypt(plain, &mut self.incoming, outgoing);
             let (used, _) = encrypted.map_err(|(_, error)| io::Error::other(error))?;
+            (self.outgoing, self.left) = (Vec::new(), 0);
             self.incoming.drain(..used);
             let mut left = 0;
             while left < outgoing.len() {
@@ -370,7 +375,8 @@ impl End for TlsEnd {
 
 impl Drop for TlsEnd {
     fn drop(&mut self) {
-        if !self.cut && self.outgoing.is_empty() {
+        // Behind a part of what was to be sent, a goodbye would make it the whole.
+        if !self.cut && (self.owed == 0 || self.outgoing.is_empty()) {
             self.say_goodbye();
             self.flush_now();
         }

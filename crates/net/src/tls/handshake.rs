@@ -146,10 +146,10 @@ impl Shaking {
                 }
             };
             line.incoming.drain(..used);
-            line.send(&out).await?;
             if progress != Progress::Shaking {
-                return Ok(self.done(&plain, progress));
+                return self.done(&plain, progress, out).await;
             }
+            line.send(&out).await?;
             if !line.read().await? {
                 let silent = line.incoming.is_empty() && matches!(session, Session::Client(_));
                 return Err(Line::ended(silent));
@@ -159,15 +159,25 @@ impl Shaking {
         }
     }
 
-    fn done(self, plain: &[u8], progress: Progress) -> Socket {
+    /// `out` is what was to be said last. A server's last word in TLS 1.3 are tickets (RFC 8446 §4.6.1), for
+    /// which nobody waits: they go out with what comes first.
+    async fn done(
+        mut self,
+        plain: &[u8],
+        progress: Progress,
+        mut out: Vec<u8>,
+    ) -> Result<Socket, TlsError> {
         let facts = self.session.facts(self.asked);
-        let mut end = TlsEnd::new(self.line.socket, self.session, facts);
+        if facts.version != "TLSv1.3" || matches!(self.session, Session::Client(_)) {
+            self.line.send(&std::mem::take(&mut out)).await?;
+        }
+        let mut end = TlsEnd::new(self.line.socket, self.session, facts, out);
         end.held.put(plain);
         end.incoming = self.line.incoming;
         if progress == Progress::Ended {
             end.ended = Some(Ended::Cleanly);
         }
-        Socket::Tls(Box::new(end))
+        Ok(Socket::Tls(Box::new(end)))
     }
 }
 
