@@ -158,10 +158,12 @@ pub(crate) async fn linger(
     let until = coarse() + in_all;
     let between = LINGER.min(in_all);
     timer.set(between);
+    let mut closed = false;
     poll_fn(|cx| {
-        if conn.end.poll_close_write(cx).is_pending() {
+        if !closed && conn.end.poll_close_write(cx).is_pending() {
             return timer.poll_expired(cx);
         }
+        closed = true;
         let mut lent = worker.scratch.lend();
         let mut turn = 0;
         loop {
