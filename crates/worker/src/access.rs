@@ -7,7 +7,7 @@ mod record;
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, BufWriter, Write},
+    io::{self, Write},
     path::PathBuf,
     sync::{
         Arc,
@@ -29,6 +29,12 @@ const QUEUE: usize = 4_096;
 /// While records keep coming the writer looks for them so often. Waiting for each of them would cost
 /// whoever sends it a system call, to wake the writer.
 const GATHER: Duration = Duration::from_millis(5);
+
+/// Lines are written when there is so much of them.
+const BATCH: usize = 64 * 1024;
+
+/// That lines cannot be written is said so often.
+const TELL: Duration = Duration::from_secs(5);
 
 /// A line is on disk at the latest after this.
 const FLUSH: Duration = Duration::from_millis(500);
@@ -57,8 +63,16 @@ impl AccessLog {
         let (queue, records) = sync_channel(QUEUE);
         let shared = Arc::new(Flags::default());
         let sink = Sink::open(path.as_ref())?;
-        let printer = Printer::new(format);
-        let writer = Writer { records, path, printer, sink, shared: Arc::clone(&shared) };
+        let writer = Writer {
+            records,
+            path,
+            printer: Printer::new(format),
+            sink,
+            lines: Vec::with_capacity(BATCH),
+            count: 0,
+            told: None,
+            shared: Arc::clone(&shared),
+        };
         let thread = std::thread::Builder::new().name("access-log".into());
         let thread = thread.spawn(move || writer.run())?;
         Ok((Self { format, queue, shared }, thread))
@@ -91,25 +105,25 @@ impl AccessLog {
 
 #[derive(Debug)]
 enum Sink {
-    File(BufWriter<File>),
-    Stdout(BufWriter<io::Stdout>),
+    File(File),
+    Stdout(io::Stdout),
 }
 
 impl Sink {
     fn open(path: Option<&PathBuf>) -> io::Result<Self> {
         Ok(match path {
-            Some(path) => Self::File(BufWriter::with_capacity(
-                64 * 1024,
-                OpenOptions::new().create(true).append(true).open(path)?,
-            )),
-            None => Self::Stdout(BufWriter::new(io::stdout())),
+            Some(path) => Self::File(OpenOptions::new().create(true).append(true).open(path)?),
+            None => Self::Stdout(io::stdout()),
         })
     }
 
-    fn writer(&mut self) -> &mut dyn Write {
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         match self {
-            Self::File(file) => file,
-            Self::Stdout(stdout) => stdout,
+            Self::File(file) => file.write_all(lines),
+            Self::Stdout(stdout) => {
+                stdout.write_all(lines)?;
+                stdout.flush()
+            }
         }
     }
 }
@@ -119,12 +133,16 @@ struct Writer {
     path: Option<PathBuf>,
     printer: Printer,
     sink: Sink,
+    /// What is to be written next, and how many lines that is.
+    lines: Vec<u8>,
+    count: u64,
+    /// When it was last said that they could not be.
+    told: Option<Instant>,
     shared: Arc<Flags>,
 }
 
 impl Writer {
     fn run(mut self) {
-        let mut line = Vec::new();
         let mut flushed = Instant::now();
         let mut patience = FLUSH;
         loop {
@@ -138,8 +156,8 @@ impl Writer {
             }
             match first {
                 Ok(first) => {
-                    self.put(&first, &mut line);
-                    self.put_all(&mut line);
+                    self.put(&first);
+                    self.put_all();
                     std::thread::sleep(GATHER);
                     patience = Duration::ZERO;
                 }
@@ -150,31 +168,44 @@ impl Writer {
     }
 
     /// Writes what waits, but no more than fits into the queue: there is a file to be flushed, too.
-    fn put_all(&mut self, line: &mut Vec<u8>) {
+    fn put_all(&mut self) {
         for _ in 0..QUEUE {
             let Ok(record) = self.records.try_recv() else { return };
-            self.put(&record, line);
+            self.put(&record);
         }
     }
 
-    fn put(&mut self, record: &Record, line: &mut Vec<u8>) {
-        line.clear();
-        self.printer.print(record, line);
-        if self.sink.writer().write_all(line).is_err() {
-            self.shared.dropped.fetch_add(1, Relaxed);
+    fn put(&mut self, record: &Record) {
+        self.printer.print(record, &mut self.lines);
+        self.count += 1;
+        if self.lines.len() >= BATCH {
+            self.flush();
         }
     }
 
+    /// Writes what there is. What cannot be written is gone: it would fail again at every turn.
     fn flush(&mut self) {
-        if let Err(error) = self.sink.writer().flush() {
-            tracing::error!(path = ?self.path, %error, "cannot write the access log");
-            // What is stuck in the buffer would fail again at every turn.
-            self.reopen();
+        if self.lines.is_empty() {
+            return;
         }
+        if let Err(error) = self.sink.write(&self.lines) {
+            if self.told.is_none_or(|told| told.elapsed() >= TELL) {
+                tracing::error!(path = ?self.path, %error, "cannot write the access log");
+                self.told = Some(Instant::now());
+            }
+            self.shared.dropped.fetch_add(self.count, Relaxed);
+            self.renew();
+        }
+        self.lines.clear();
+        self.count = 0;
     }
 
     fn reopen(&mut self) {
-        let _ = self.sink.writer().flush();
+        self.flush();
+        self.renew();
+    }
+
+    fn renew(&mut self) {
         match Sink::open(self.path.as_ref()) {
             Ok(sink) => self.sink = sink,
             Err(error) => {

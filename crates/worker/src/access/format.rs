@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    json::Object,
+    json::{Object, address},
     record::{Attempted, Record},
 };
 use crate::secure::Encryption;
@@ -66,20 +66,20 @@ fn json(record: &Record, date: &str, millis: u32, out: &mut Vec<u8>) {
     let texts = &record.texts;
     let last = record.attempts.last();
     let mut line = Object::begin(out);
-    line.display("time", format_args!("{date}.{millis:03}Z"));
+    line.time("time", date, millis);
     line.text("listener", &record.listener);
     match record.client {
-        Some(ip) => line.display("client", format_args!("{ip}")),
+        Some(ip) => line.address("client", ip),
         None => line.null("client"),
     }
-    line.text("request_id", record.request_id.as_str());
+    line.plain("request_id", record.request_id.as_str());
     if let Some(trace) = record.trace {
         line.display("trace_id", format_args!("{trace:032x}"));
     }
     line.text("method", &texts.method());
     line.text("host", &texts.host());
     line.text("uri", &texts.uri());
-    line.text("protocol", record.protocol);
+    line.plain("protocol", record.protocol);
     if let Some(encryption) = &record.encryption {
         line.object("tls", |tls| encrypted(tls, encryption));
     }
@@ -89,7 +89,7 @@ fn json(record: &Record, date: &str, millis: u32, out: &mut Vec<u8>) {
     line.objects("attempts", record.attempts.iter(), attempt);
     line.number("status", record.status.into());
     if let Some(refused) = record.refused {
-        line.text("refused", refused);
+        line.plain("refused", refused);
     }
     line.number("bytes_received", record.bytes_received);
     line.number("bytes_sent", record.bytes_sent);
@@ -103,7 +103,7 @@ fn json(record: &Record, date: &str, millis: u32, out: &mut Vec<u8>) {
     line.text("user_agent", &texts.user_agent());
     line.text("referer", &texts.referer());
     if let Some(close) = record.close {
-        line.text("close", close);
+        line.plain("close", close);
     }
     if let Some(by) = record.close_by {
         line.number("close_by", by);
@@ -112,8 +112,8 @@ fn json(record: &Record, date: &str, millis: u32, out: &mut Vec<u8>) {
 }
 
 fn encrypted(tls: &mut Object<'_>, encryption: &Encryption) {
-    tls.text("version", encryption.version);
-    tls.text("cipher", encryption.cipher);
+    tls.plain("version", encryption.version);
+    tls.plain("cipher", encryption.cipher);
     if let Some(name) = &encryption.server_name {
         tls.text("server_name", name);
     }
@@ -124,7 +124,7 @@ fn encrypted(tls: &mut Object<'_>, encryption: &Encryption) {
 
 fn attempt(object: &mut Object<'_>, tried: &Attempted) {
     object.text("server", &tried.server);
-    object.text("outcome", tried.outcome);
+    object.plain("outcome", tried.outcome);
     if let Some(took) = tried.took {
         object.seconds("seconds", took);
     }
@@ -137,7 +137,7 @@ fn combined(record: &Record, date: &str, out: &mut Vec<u8>) {
     let texts = &record.texts;
     // A vector takes every write.
     match record.client {
-        Some(ip) => _ = write!(out, "{ip}"),
+        Some(ip) => address(ip, out),
         None => out.push(b'-'),
     }
     let _ = write!(out, " - - [{date} +0000] \"");
