@@ -4,7 +4,7 @@
 use std::{future::poll_fn, rc::Rc, sync::Arc, task::Poll, time::Duration};
 
 use tidegate_h1::Conn;
-use tidegate_net::{End, Peer, Socket, Timer, coarse};
+use tidegate_net::{End, Peer, Socket, Timer};
 use tidegate_worker::{
     Accepted, Encryption, Ends, Full, Introduction, Line, Listener, Open, RequestId, Worker, carry,
     no_route,
@@ -12,22 +12,10 @@ use tidegate_worker::{
 
 use crate::{
     answer,
+    linger::Linger,
     opening::{Opened, opened},
     turn::{Turn, turn},
 };
-
-/// A client is still read after its last answer while it has something to say, so long between two
-/// reads and so long in all (nginx, `lingering_timeout` and `lingering_time`). Closing at once would
-/// send RST for what it has sent meanwhile, and the RST may overtake the answer.
-const LINGER: Duration = Duration::from_secs(5);
-const LINGER_IN_ALL: Duration = Duration::from_secs(30);
-
-/// After so many bytes the others on its worker have their turn: whoever is to be heard out may say
-/// megabytes.
-const LINGER_TURN: usize = 256 * 1024;
-
-/// Both, for a client that was given up because it was slow.
-pub(crate) const LINGER_SHORTLY: Duration = Duration::from_secs(1);
 
 /// Where a request comes from.
 #[derive(Clone, Copy)]
@@ -115,10 +103,10 @@ async fn serve(
             Turn::Next => patience = listener.settings.timeouts.keepalive,
             Turn::Nothing => (),
             Turn::Close => {
-                return Box::pin(linger(&worker, conn, &timer, LINGER_IN_ALL)).await;
+                return Box::pin(Linger::LONG.run(&worker, conn, &timer)).await;
             }
             Turn::CloseSoon => {
-                return Box::pin(linger(&worker, conn, &timer, LINGER_SHORTLY)).await;
+                return Box::pin(Linger::SHORT.run(&worker, conn, &timer)).await;
             }
             Turn::Cut => return,
             Turn::Tunnel(opened) => {
@@ -148,42 +136,6 @@ async fn wait(
     came
 }
 
-/// Closes for writing and reads the client out, so that the answer reaches it.
-pub(crate) async fn linger(
-    worker: &Worker,
-    mut conn: Conn<Socket>,
-    timer: &Timer,
-    in_all: Duration,
-) {
-    let until = coarse() + in_all;
-    let between = LINGER.min(in_all);
-    timer.set(between);
-    let mut closed = false;
-    poll_fn(|cx| {
-        if !closed && conn.end.poll_close_write(cx).is_pending() {
-            return timer.poll_expired(cx);
-        }
-        closed = true;
-        let mut lent = worker.scratch.lend();
-        let mut turn = 0;
-        loop {
-            match conn.end.poll_read(cx, &mut lent) {
-                Poll::Ready(Ok(read)) if read > 0 && coarse() < until => {
-                    timer.set(between);
-                    turn += read;
-                    if turn >= LINGER_TURN {
-                        cx.waker().wake_by_ref();
-                        return Poll::Pending;
-                    }
-                }
-                Poll::Ready(_) => return Poll::Ready(()),
-                Poll::Pending => return timer.poll_expired(cx),
-            }
-        }
-    })
-    .await;
-}
-
 /// Tells a client that there are enough of them.
 async fn turn_away(
     worker: Rc<Worker>,
@@ -201,7 +153,7 @@ async fn turn_away(
         .await
         .is_some()
     {
-        linger(&worker, conn, &timer, LINGER_SHORTLY).await;
+        Linger::SHORT.run(&worker, conn, &timer).await;
     }
 }
 

@@ -19,6 +19,7 @@ mod head;
 mod identity;
 mod leading;
 mod lines;
+mod linger;
 mod multiplex;
 mod opening;
 mod passing;

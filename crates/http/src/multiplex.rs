@@ -16,7 +16,8 @@ use tidegate_net::{Socket, Timer, Within};
 use tidegate_worker::{Encryption, Ends, Introduction, Line, Listener, Open, Worker, carry};
 
 use crate::{
-    connection::{Client, LINGER_SHORTLY, Side, linger},
+    connection::{Client, Side},
+    linger::Linger,
     turn::{Turn, turn},
 };
 
@@ -61,7 +62,8 @@ pub(crate) async fn multiplex(by: Carrier, conn: Conn<Socket>, timer: &Timer) {
     let mut this = Multiplexed { by: Rc::new(by), serving, timer, ending: false, failing: false };
     this.run().await;
     let Multiplexed { by, serving, timer, .. } = this;
-    if let Some(fault) = serving.fault() {
+    let fault = serving.fault();
+    if let Some(fault) = fault {
         let cells = by.listener.live.cells.of(by.worker.index);
         cells.http2.faulty(fault).add(1);
         if by.worker.may_log(Line::Refusal) {
@@ -70,7 +72,8 @@ pub(crate) async fn multiplex(by: Carrier, conn: Conn<Socket>, timer: &Timer) {
         }
     }
     if let Some(socket) = serving.into_socket() {
-        linger(&by.worker, Conn::new(socket), timer, LINGER_SHORTLY).await;
+        let linger = if fault.is_some() { Linger::FAULTY } else { Linger::SHORT };
+        by.worker.in_turn(linger.run(&by.worker, Conn::new(socket), timer)).await;
     }
 }
 
@@ -89,19 +92,25 @@ async fn begin(by: &Carrier, mut conn: Conn<Socket>, timer: &Timer) -> Option<Se
         Poll::Ready(begun) => Poll::Ready(begun.ok()),
         Poll::Pending => timer.poll_expired(cx).map(|()| None),
     });
-    begun.await
+    by.worker.in_turn(begun).await
 }
 
 impl Multiplexed<'_> {
+    /// Until its first stream comes it is a stranger, and strangers take turns: what they say may be
+    /// anything, and much.
     async fn run(&mut self) {
         let by = Rc::clone(&self.by);
+        let mut is_strange = true;
         let cells = &by.listener.live.cells.of(by.worker.index).http2;
         cells.connections.add(1);
         self.timer.set(by.listener.patience(self.keepalive()));
         self.timer.set_idle(Some(by.listener.group()));
         loop {
-            match poll_fn(|cx| self.poll_event(cx)).await {
+            let event = poll_fn(|cx| self.poll_event(cx));
+            let event = if is_strange { by.worker.in_turn(event).await } else { event.await };
+            match event {
                 Event::Stream(stream) => {
+                    is_strange = false;
                     cells.streams.add(1);
                     tokio::task::spawn_local(serve(Rc::clone(&by), stream));
                 }
@@ -171,7 +180,7 @@ async fn serve(by: Rc<Carrier>, stream: Box<dyn Within>) {
             carry(Rc::clone(&by.worker), ends, *opened);
         }
         // A reset of what it still sends, however friendly, makes some clients forget the answer.
-        Turn::Close | Turn::CloseSoon => linger(&by.worker, conn, &timer, LINGER_SHORTLY).await,
+        Turn::Close | Turn::CloseSoon => Linger::SHORT.run(&by.worker, conn, &timer).await,
         Turn::Next | Turn::Cut | Turn::Nothing => (),
     }
 }

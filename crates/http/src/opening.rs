@@ -12,7 +12,8 @@ use tidegate_worker::{
 
 use crate::{
     answer, begin,
-    connection::{LINGER_SHORTLY, Side, count_full, linger},
+    connection::{Side, count_full},
+    linger::Linger,
     multiplex::{Carrier, multiplex},
 };
 
@@ -135,6 +136,6 @@ async fn refuse_plain(side: &Side<'_>, started: Instant, socket: Socket, said: &
     let sent = answer::send_plain(side, &mut conn, &refused.seen.id, to_head).await;
     refused.seen.account(side, 400, 0, sent.unwrap_or_default());
     if sent.is_some() {
-        linger(side.worker, conn, side.timer, LINGER_SHORTLY).await;
+        Linger::SHORT.run(side.worker, conn, side.timer).await;
     }
 }

@@ -105,7 +105,7 @@ impl Securing<'_> {
             self.count(Handshake::Failed);
             return Err(Unsecured::Plain(socket, ahead));
         }
-        let mut handshake = pin!(self.worker.turns.run(socket.accept_tls(server, ahead)));
+        let mut handshake = pin!(self.worker.in_turn(socket.accept_tls(server, ahead)));
         let shaken = poll_fn(|cx| match handshake.as_mut().poll(cx) {
             Poll::Ready(shaken) => Poll::Ready(Some(shaken)),
             Poll::Pending => self.timer.poll_expired(cx).map(|()| None),

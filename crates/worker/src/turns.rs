@@ -1,7 +1,8 @@
-//! Handshakes take turns. One costs as much computing as hundreds of requests, and a thousand clients
-//! that come at once must not keep everybody else on the worker waiting until the last of them is
-//! done. So only a few may compute between two looks at all the others. Nobody holds a turn while it
-//! waits for its client: clients that never say the rest are in nobody's way.
+//! Strangers take turns. A handshake of TLS costs as much computing as hundreds of requests, the first
+//! words of HTTP/2 may be a flood, and a thousand clients that come at once must not keep everybody
+//! else on the worker waiting until the last of them is done. So only a few may compute between two
+//! looks at all the others. Nobody holds a turn while it waits for its client: clients that never say
+//! the rest are in nobody's way.
 
 use std::{
     future::poll_fn,
@@ -22,7 +23,7 @@ const AT_ONCE: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Turns(Semaphore);
 
-/// Remembers that a handshake was woken, until it has its turn.
+/// Remembers that a stranger was woken, until it has its turn.
 struct Woken(Notify);
 
 impl Default for Turns {
@@ -32,16 +33,16 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// Runs a handshake, each step of it in turn. Cancel safe if that is.
-    pub(crate) async fn run<F: Future>(&self, handshake: F) -> F::Output {
-        let mut handshake = pin!(handshake);
+    /// Runs what serves a stranger, each step of it in turn. Cancel safe if that is.
+    pub(crate) async fn run<F: Future>(&self, serving: F) -> F::Output {
+        let mut serving = pin!(serving);
         let woken = Arc::new(Woken(Notify::new()));
         let waker = Waker::from(Arc::clone(&woken));
         loop {
             let turn = self.0.acquire().await.expect("it is never closed");
             let step = poll_fn(|_| {
                 let mut cx = Context::from_waker(&waker);
-                Poll::Ready(handshake.as_mut().poll(&mut cx))
+                Poll::Ready(serving.as_mut().poll(&mut cx))
             });
             let step = step.await;
             // The turn ends when everybody else who can go on has done so.

@@ -129,7 +129,7 @@ pub struct Worker {
     reader: RefCell<Reader>,
     pub random: RefCell<fastrand::Rng>,
     /// Of handshakes.
-    pub(crate) turns: Turns,
+    turns: Turns,
     date: RefCell<(u64, String)>,
     series: RefCell<HashMap<(usize, usize, usize), Known, RandomState>>,
     /// Whose turn it is among a pool's addresses to connect from.
@@ -243,6 +243,12 @@ impl Worker {
             sources.filter(|source| source.is_ipv4() == server.is_ipv4())
         };
         of_family().nth(turn.checked_rem(of_family().count())?)
+    }
+
+    /// Runs what serves a client of which nothing is known yet: however many of them there are, the
+    /// others are looked at in between. Cancel safe if that is.
+    pub async fn in_turn<F: Future>(&self, serving: F) -> F::Output {
+        self.turns.run(serving).await
     }
 
     /// Whether one more line of that kind may be written now.
