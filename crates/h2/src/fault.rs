@@ -14,22 +14,19 @@ pub enum Fault {
     /// Heads without end, or streams broken one after another, by the measures of the h2 crate
     /// (CVE-2024-27316, CVE-2025-8671).
     Unruly,
-    /// A head that cannot be read (RFC 7541).
-    Compression,
     /// More than its window had room for (RFC 9113 §5.2).
     FlowControl,
     FrameSize,
-    /// Any other breach of RFC 9113.
+    /// Any other breach of RFC 9113, or a head that cannot be read (RFC 7541).
     Protocol,
 }
 
 impl Fault {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 7] = [
         Self::Resets,
         Self::Frames,
         Self::Stalled,
         Self::Unruly,
-        Self::Compression,
         Self::FlowControl,
         Self::FrameSize,
         Self::Protocol,
@@ -42,7 +39,6 @@ impl Fault {
             Self::Frames => "frames",
             Self::Stalled => "stalled",
             Self::Unruly => "unruly",
-            Self::Compression => "compression",
             Self::FlowControl => "flow_control",
             Self::FrameSize => "frame_size",
             Self::Protocol => "protocol",
@@ -53,7 +49,6 @@ impl Fault {
     pub(crate) fn reason(self) -> Reason {
         match self {
             Self::Resets | Self::Frames | Self::Stalled | Self::Unruly => Reason::ENHANCE_YOUR_CALM,
-            Self::Compression => Reason::COMPRESSION_ERROR,
             Self::FlowControl => Reason::FLOW_CONTROL_ERROR,
             Self::FrameSize => Reason::FRAME_SIZE_ERROR,
             Self::Protocol => Reason::PROTOCOL_ERROR,
@@ -65,8 +60,8 @@ impl Fault {
     pub(crate) fn of(error: &h2::Error) -> Option<Self> {
         let reason = error.reason().filter(|_| error.is_go_away() && error.is_library())?;
         Some(match reason {
-            Reason::ENHANCE_YOUR_CALM => Self::Unruly,
-            Reason::COMPRESSION_ERROR => Self::Compression,
+            // The latter is what it says of one field that fills frame after frame.
+            Reason::ENHANCE_YOUR_CALM | Reason::COMPRESSION_ERROR => Self::Unruly,
             Reason::FLOW_CONTROL_ERROR => Self::FlowControl,
             Reason::FRAME_SIZE_ERROR => Self::FrameSize,
             _ => Self::Protocol,
