@@ -11,12 +11,13 @@ use std::{
 };
 
 use tidegate_h1::Conn;
+use tidegate_h2::Asking;
 use tidegate_model::upstream::{Protocol, SendProxy};
 use tidegate_net::{ConnectError, Scratch, Socket};
 use tidegate_pool::{Keep, Upstream, Via, via};
 use tidegate_table::{Attempt, Pick, Pool};
 use tidegate_tunnel::Kind;
-use tidegate_worker::Worker;
+use tidegate_worker::{Dial, Worker};
 
 use crate::{
     begin::Job,
@@ -169,45 +170,40 @@ fn kept(worker: &Worker, pool: &Arc<Pool>, server: u64) -> Option<Upstream> {
 /// meanwhile.
 async fn open(client: &mut Client<'_>, this: &Try<'_>) -> Result<Upstream, Tried> {
     let Client { side, conn } = client;
+    let Try { pool, pick, .. } = this;
     let (worker, timer, scratch) = (side.worker, side.timer, &side.worker.scratch);
-    let (server, limit) = (this.pick.server, this.connect_timeout());
-    let dialing = tidegate_worker::dial(worker, this.pool, server, timer, limit);
-    let dialed = unless_gone(conn, scratch, dialing).await?;
+    let dial = Dial { worker, pool, server: pick.server, timer, limit: this.connect_timeout() };
+    let dialed = unless_gone(conn, scratch, dial.connect()).await?;
     let mut socket = dialed.map_err(|error| unconnected(this, &error))?;
-    if this.pick.lease.state().is_gone() {
+    if pick.lease.state().is_gone() {
         return Err(Tried::Left);
     }
-    if this.pool.upstream.send_proxy != SendProxy::Off {
+    if pool.upstream.send_proxy != SendProxy::Off {
         let ends = side.from.addresses(&conn.end);
-        let told =
-            tidegate_worker::announce(this.pool, &mut socket, ends.as_ref(), timer, limit).await;
+        let told = dial.announce(&mut socket, ends.as_ref()).await;
         told.map_err(|error| unconnected(this, &error))?;
     }
-    if this.pool.upstream.protocol == Protocol::Http2 {
-        return share(client, this, socket).await;
+    if pool.upstream.protocol == Protocol::Http2 {
+        let shared = unless_gone(conn, scratch, dial.share(socket)).await?;
+        let (asking, via) = shared.map_err(|error| unconnected(this, &error))?;
+        return Ok(first_stream(worker, this, asking, via));
     }
-    if this.pool.upstream.tls.is_none() {
+    if pool.upstream.tls.is_none() {
         return Ok(Upstream::new(socket, Via::default()));
     }
-    let shaking = tidegate_worker::secure(worker, this.pool, server, socket, timer, limit);
-    let shaken = unless_gone(conn, scratch, shaking).await?;
+    let shaken = unless_gone(conn, scratch, dial.secure(socket)).await?;
     let (socket, via) = shaken.map_err(|error| unconnected(this, &error))?;
     Ok(Upstream::new(socket, via))
 }
 
 /// The first stream of a connection that others may share from now on.
-async fn share(client: &mut Client<'_>, this: &Try<'_>, socket: Socket) -> Result<Upstream, Tried> {
-    let Client { side, conn } = client;
-    let (worker, pool, limit) = (side.worker, this.pool, this.connect_timeout());
-    let sharing = tidegate_worker::share(worker, pool, this.pick.server, socket, side.timer, limit);
-    let shared = unless_gone(conn, &worker.scratch, sharing).await?;
-    let (asking, via) = shared.map_err(|error| unconnected(this, &error))?;
-    let stream = asking.stream();
+fn first_stream(worker: &Worker, this: &Try<'_>, asking: Asking, via: Via) -> Upstream {
+    let (pool, stream) = (this.pool, asking.stream());
     if pool.upstream.send_proxy == SendProxy::Off {
         let (mut idle, state) = (worker.idle.borrow_mut(), this.pick.lease.state());
         idle.sharing.put(&pool.live, state, asking, via, &keep(pool));
     }
-    Ok(Upstream::new(Socket::Within(stream), via))
+    Upstream::new(Socket::Within(stream), via)
 }
 
 /// What comes of `work`, unless the client leaves before it is done.

@@ -7,7 +7,7 @@ use tidegate_model::Name;
 use tidegate_net::{ConnectError, Socket, coarse_millis};
 use tidegate_table::{Ask, Attempt, NoServer, Pick, Pool};
 use tidegate_tunnel::{Kind, Start};
-use tidegate_worker::{Attempted, Ends, Line, Opened, announce, carry, dial, secure, unconnected};
+use tidegate_worker::{Attempted, Dial, Ends, Line, Opened, carry, unconnected};
 
 use crate::{
     connection::Client,
@@ -95,8 +95,8 @@ impl Forwarding {
         let Client { worker, timer, socket, from, .. } = &self.client;
         let state = pick.lease.state();
         let limit = pool.upstream.connect_timeout.as_duration();
-        let dialing = dial(worker, pool, pick.server, timer, limit);
-        let mut server = match unless_broken(socket, dialing).await {
+        let dial = Dial { worker, pool, server: pick.server, timer, limit };
+        let mut server = match unless_broken(socket, dial.connect()).await {
             Some(Ok(server)) => server,
             Some(Err(error)) => return Tried::Failed(error),
             None => return Tried::ClientGone,
@@ -107,14 +107,13 @@ impl Forwarding {
         let took = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
         state.latency.observe(took, coarse_millis());
         let ends = from.addresses(socket);
-        if let Err(error) = announce(pool, &mut server, ends.as_ref(), timer, limit).await {
+        if let Err(error) = dial.announce(&mut server, ends.as_ref()).await {
             return Tried::Failed(error);
         }
         if pool.upstream.tls.is_none() {
             return Tried::Connected(server);
         }
-        let shaking = secure(worker, pool, pick.server, server, timer, limit);
-        match unless_broken(socket, shaking).await {
+        match unless_broken(socket, dial.secure(server)).await {
             Some(Ok(_)) if state.is_gone() => Tried::Left,
             Some(Ok((server, _))) => Tried::Connected(server),
             Some(Err(error)) => Tried::Failed(error),

@@ -22,7 +22,7 @@ mod worker;
 
 pub use access::{AccessLog, Attempted, Attempts, Format, Record, Said, SpanIds, Texts};
 pub use carry::{Ends, Opened, carry};
-pub use dial::{announce, dial, secure, share, unconnected};
+pub use dial::{Dial, unconnected};
 pub use door::{Door, Service, Stay};
 pub use full::Full;
 pub use identity::RequestId;
