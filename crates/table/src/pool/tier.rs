@@ -152,7 +152,7 @@ impl<'p> Choice<'p, '_> {
 
     /// Whether anybody could be chosen, without taking a place.
     pub(super) fn is_possible(&self) -> bool {
-        (0..self.tier.len()).any(|member| self.is_fit(member) && !self.is_full(member))
+        (0..self.tier.len()).any(|member| self.has_room(member))
     }
 
     /// The one that a balancer settles on, asking for each whether it can be had.
@@ -190,7 +190,7 @@ impl<'p> Choice<'p, '_> {
             return self.take(turn);
         }
         let load = |member: usize| {
-            let fit = self.is_fit(member) && !self.is_full(member) && self.ramp(member).is_none();
+            let fit = self.has_room(member) && self.ramp(member).is_none();
             fit.then(|| self.load(member))
         };
         let chosen = if self.tier.len() <= COMPARED {
@@ -212,7 +212,12 @@ impl<'p> Choice<'p, '_> {
         if self.ramp(one).is_some() {
             return self.take(one);
         }
-        let other = self.draw(|member| member != one && self.ramp(member).is_none());
+        let welcome = |member: usize| member != one && self.ramp(member).is_none();
+        // Of few servers the other one is found even when it was drawn by none of so many draws.
+        let other = self.draw(welcome).or_else(|| {
+            let mut some = 0..self.tier.len().min(COMPARED);
+            some.find(|member| self.has_room(*member) && welcome(*member))
+        });
         self.take(other.map_or(one, |other| better(self, [one, other])))
     }
 
@@ -238,10 +243,11 @@ impl<'p> Choice<'p, '_> {
     /// A random server that is fit and welcome, by weight.
     fn draw(&self, welcome: impl Fn(usize) -> bool) -> Option<usize> {
         let draw = || self.tier.rotation.draw(&mut self.random());
-        (0..DRAWS).find_map(|_| {
-            draw()
-                .filter(|member| self.is_fit(*member) && !self.is_full(*member) && welcome(*member))
-        })
+        (0..DRAWS).find_map(|_| draw().filter(|member| self.has_room(*member) && welcome(*member)))
+    }
+
+    fn has_room(&self, member: usize) -> bool {
+        self.is_fit(member) && !self.is_full(member)
     }
 
     /// Requests and tunnels, for its weight.
