@@ -23,6 +23,7 @@ const PAID: usize = 256;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
@@ -63,11 +64,6 @@ struct Trailers {
     have: usize,
 }
 
-/// What the h2 crate lets pass and RFC 9113 does not: another first frame than SETTINGS (§3.4), trailers
-/// that begin with a pseudo field (§8.1).
-#[derive(Debug)]
-struct Malformed;
-
 impl Metered {
     /// `ahead` was read already; `preface` bytes of all are no frames.
     pub(crate) fn new(
@@ -93,7 +89,10 @@ impl Frames {
         Self { skip: preface, head: [0; FRAME_HEAD], have: 0, last: None, trailers: None }
     }
 
-    fn follow(&mut self, mut bytes: &[u8], tally: &Tally) -> Result<(), Malformed> {
+    /// # Errors
+    /// What the h2 crate lets pass and RFC 9113 does not: another first frame than SETTINGS (§3.4), trailers
+    /// that begin with a pseudo field (§8.1); and what it has another code for.
+    fn follow(&mut self, mut bytes: &[u8], tally: &Tally) -> Result<(), Fault> {
         loop {
             let skipped = self.skip.min(bytes.len());
             self.look_at_trailers(&bytes[..skipped])?;
@@ -115,13 +114,20 @@ impl Frames {
     }
 
     /// A whole head of a frame is there.
-    fn begin(&mut self, tally: &Tally) -> Result<(), Malformed> {
+    fn begin(&mut self, tally: &Tally) -> Result<(), Fault> {
         let [high, middle, low, kind, flags, stream @ ..] = self.head;
         self.skip = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
         let Some(last) = self.last else {
             self.last = Some(0);
-            return if kind == SETTINGS && flags & ACK == 0 { Ok(()) } else { Err(Malformed) };
+            return if kind == SETTINGS && flags & ACK == 0 {
+                Ok(())
+            } else {
+                Err(Fault::Protocol)
+            };
         };
+        if !is_sized(kind, flags, self.skip) {
+            return Err(Fault::FrameSize);
+        }
         let stream = u32::from_be_bytes(stream);
         if kind == HEADERS && stream <= last {
             let padded = usize::from(flags & PADDED != 0);
@@ -135,7 +141,7 @@ impl Frames {
         Ok(())
     }
 
-    fn look_at_trailers(&mut self, payload: &[u8]) -> Result<(), Malformed> {
+    fn look_at_trailers(&mut self, payload: &[u8]) -> Result<(), Fault> {
         let Some(trailers) = &mut self.trailers else { return Ok(()) };
         let passed = trailers.before.min(payload.len());
         trailers.before -= passed;
@@ -148,7 +154,19 @@ impl Frames {
         }
         let is_bad = is_pseudo(&trailers.first[..trailers.have]);
         self.trailers = None;
-        if is_bad { Err(Malformed) } else { Ok(()) }
+        if is_bad { Err(Fault::Protocol) } else { Ok(()) }
+    }
+}
+
+/// Whether a frame of one size has that (RFC 9113 §6.3 to §6.9).
+fn is_sized(kind: u8, flags: u8, length: usize) -> bool {
+    match kind {
+        PRIORITY => length == 5,
+        RST_STREAM | WINDOW_UPDATE => length == 4,
+        SETTINGS if flags & ACK != 0 => length == 0,
+        SETTINGS => length.is_multiple_of(6),
+        PING => length == 8,
+        _ => true,
     }
 }
 
@@ -196,8 +214,8 @@ impl AsyncRead for Metered {
             buffer.put_slice(&this.ahead[..taken]);
             this.ahead.drain(..taken);
         }
-        if this.frames.follow(&buffer.filled()[before..], &this.tally).is_err() {
-            this.tally.fail(Fault::Protocol);
+        if let Err(fault) = this.frames.follow(&buffer.filled()[before..], &this.tally) {
+            this.tally.fail(fault);
             buffer.set_filled(before);
             return Poll::Pending;
         }
