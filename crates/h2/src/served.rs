@@ -92,6 +92,11 @@ impl Served {
         }
     }
 
+    /// Who has asked for something has not left by saying nothing more, as it were in HTTP/1.
+    fn waits_for_answer(&self) -> bool {
+        self.incoming.is_over() && !self.is_tunnel() && !self.is_answered()
+    }
+
     /// Ready when the client wants no answer any more.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.stage {
@@ -178,8 +183,7 @@ impl Served {
 
 impl End for Served {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        // Who has asked for something has not left by saying nothing more, as it were in HTTP/1.
-        if self.incoming.is_over() && !self.is_tunnel() && !self.is_answered() {
+        if self.waits_for_answer() {
             return self.poll_gone(cx).map_ok(|()| 0);
         }
         self.incoming.poll_read(cx, buffer)
@@ -217,7 +221,7 @@ impl End for Served {
     }
 
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.incoming.is_over() && !self.is_tunnel() {
+        if self.waits_for_answer() {
             return self.poll_gone(cx);
         }
         self.incoming.poll_readable(cx)
