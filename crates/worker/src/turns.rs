@@ -17,7 +17,7 @@ use tokio::{
 };
 
 /// Steps between two looks at everybody else. One with RSA takes half a millisecond.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 2;
 
 /// Whose turn it is on one worker; those who wait come in order.
 #[derive(Debug)]
