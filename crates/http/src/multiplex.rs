@@ -27,10 +27,6 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// While streams last, it is looked so often at least whether they still do.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(60);
 
-/// So many streams begin before the others on the worker are looked at: a client may open hundreds at
-/// once, and hundreds of clients may.
-const BEGIN_AT_ONCE: u32 = 8;
-
 /// What the streams of a connection have in common.
 pub(crate) struct Carrier {
     pub(crate) worker: Rc<Worker>,
@@ -104,22 +100,19 @@ impl Multiplexed<'_> {
     /// anything, and much.
     async fn run(&mut self) {
         let by = Rc::clone(&self.by);
-        let mut begun = 0_u32;
+        let mut is_strange = true;
         let cells = &by.listener.live.cells.of(by.worker.index).http2;
         cells.connections.add(1);
         self.timer.set(by.listener.patience(self.keepalive()));
         self.timer.set_idle(Some(by.listener.group()));
         loop {
             let event = poll_fn(|cx| self.poll_event(cx));
-            let event = if begun == 0 { by.worker.in_turn(event).await } else { event.await };
+            let event = if is_strange { by.worker.in_turn(event).await } else { event.await };
             match event {
                 Event::Stream(stream) => {
-                    begun = begun.saturating_add(1);
+                    is_strange = false;
                     cells.streams.add(1);
                     tokio::task::spawn_local(serve(Rc::clone(&by), stream));
-                    if begun.is_multiple_of(BEGIN_AT_ONCE) {
-                        tokio::task::yield_now().await;
-                    }
                 }
                 Event::Time if self.goes_on() => (),
                 Event::Time | Event::Over => break,
