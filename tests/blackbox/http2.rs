@@ -6,7 +6,7 @@ use crate::kit::{
     Edge, Origin, eventually,
     http2::{
         ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, End, GOAWAY, HEADERS, Http2, PING,
-        RST_STREAM, WINDOW_UPDATE, block, get, request,
+        RST_STREAM, WINDOW_UPDATE, block, frame, get, request,
     },
 };
 
@@ -317,6 +317,19 @@ fn a_success_is_no_tunnel_when_one_was_asked_for() {
     ];
     client.frame(HEADERS, END_HEADERS, 1, &block(&connect));
     assert_eq!(client.answer(1).status, 502);
+}
+
+#[test]
+fn a_burst_of_small_frames_is_no_flood() {
+    let origin = Origin::echo();
+    let edge = edge(&origin).start();
+    let mut client = Http2::connect(edge.port("edge"));
+    client.frame(HEADERS, END_HEADERS, 1, &request("POST", "/", &[]));
+    let burst: Vec<u8> = (0..6_000).flat_map(|_| frame(DATA, 0, 1, b"a message.")).collect();
+    client.raw(&burst);
+    client.frame(DATA, END_STREAM, 1, b"");
+    let answer = client.answer(1);
+    assert_eq!((answer.status, answer.text().len()), (200, 60_000));
 }
 
 #[test]

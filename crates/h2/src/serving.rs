@@ -26,6 +26,11 @@ pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// that, however many its streams are.
 const WINDOWS: u32 = 4;
 
+/// What a frame of data that waits to be read costs beside its bytes is counted, too: so often the window
+/// of a stream. That is all of it in frames of eight bytes, which clients of gRPC and WebSocket do
+/// say in one breath, before whoever reads them has had a chance.
+const IN_SMALL_FRAMES: usize = 32;
+
 /// What an engine has written and the socket has not taken, of each stream at most.
 const SEND_BUFFER: usize = 64 * 1024;
 
@@ -64,10 +69,12 @@ impl Serving {
         let socket = Rc::new(RefCell::new(socket));
         let metered = Metered::new(Rc::clone(&socket), ahead, PREFACE.len(), Arc::clone(&tally));
         let resets = usize::try_from(limits.resets).unwrap_or(usize::MAX);
+        let window = usize::try_from(limits.window).unwrap_or(usize::MAX);
         let connection = server::Builder::new()
             .max_concurrent_streams(limits.streams)
             .initial_window_size(limits.window)
             .initial_connection_window_size(limits.window.saturating_mul(WINDOWS))
+            .data_frame_budget(window.saturating_mul(IN_SMALL_FRAMES))
             .max_header_list_size(limits.head)
             .max_send_buffer_size(SEND_BUFFER)
             .max_pending_accept_reset_streams(resets)
